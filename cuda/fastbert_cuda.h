@@ -1,0 +1,96 @@
+// C ABI of the CUDA encoder: everything a program needs to run BERT's encoder on a GPU without TensorFlow.
+//
+//   fastbert_cuda_create -> fastbert_cuda_pack_weights (once per set of weights) -> fastbert_cuda_forward (any number of times)
+//
+// Every function returns FASTBERT_OK or an error code; fastbert_cuda_last_error() then describes it (thread-local). No function
+// blocks on the device, and forward allocates nothing. An encoder and packed weights may be used by many threads and streams at
+// once, each call with a workspace of its own.
+#ifndef TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
+#define TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FASTBERT_API __attribute__((visibility("default")))
+
+typedef enum { FASTBERT_OK = 0, FASTBERT_INVALID_ARGUMENT, FASTBERT_UNIMPLEMENTED, FASTBERT_OUT_OF_MEMORY, FASTBERT_INTERNAL } FastBertStatus;
+typedef enum { FASTBERT_FLOAT32 = 0, FASTBERT_FLOAT16, FASTBERT_BFLOAT16 } FastBertDataType;
+typedef enum { FASTBERT_GELU_TANH = 0, FASTBERT_GELU_ERF, FASTBERT_RELU } FastBertActivation;
+typedef enum { FASTBERT_POST_LAYER_NORM = 0, FASTBERT_PRE_LAYER_NORM } FastBertLayerNorm;
+typedef enum { FASTBERT_PRECISION_DEFAULT = 0, FASTBERT_PRECISION_TF32 } FastBertPrecision;
+
+typedef struct {
+  int32_t num_layers;
+  int32_t num_heads;
+  int32_t size_per_head;  // even, <= 128
+  int32_t inner_size;
+  float epsilon;
+  int32_t activation;  // FastBertActivation
+  int32_t layer_norm;  // FastBertLayerNorm
+  int32_t dtype;       // FastBertDataType
+  int32_t precision;   // FastBertPrecision
+  int32_t all_layers;  // 0: output [B, S, H]; 1: [L, B, S, H]
+} FastBertConfig;
+
+// Device pointers, Google's shapes, row-major, of the config's dtype. H = num_heads * size_per_head, I = inner_size.
+typedef struct {
+  const void* query_kernel;  // [H, H], input dimension first
+  const void* query_bias;    // [H]
+  const void* key_kernel;
+  const void* key_bias;
+  const void* value_kernel;
+  const void* value_bias;
+  const void* attention_output_kernel;     // [H, H]
+  const void* attention_output_bias;       // [H]
+  const void* attention_layer_norm_gamma;  // [H]
+  const void* attention_layer_norm_beta;   // [H]
+  const void* intermediate_kernel;         // [H, I]
+  const void* intermediate_bias;           // [I]
+  const void* output_kernel;               // [I, H]
+  const void* output_bias;                 // [H]
+  const void* output_layer_norm_gamma;     // [H]
+  const void* output_layer_norm_beta;      // [H]
+} FastBertLayerWeights;
+
+typedef struct {
+  const void* input;  // device, [B, S, H]
+  void* output;       // device, [B, S, H] or [L, B, S, H]; rows of padding are set to zero
+  int32_t batch;
+  int32_t seq_len;
+  const int32_t* sequence_length;  // HOST, [B]: number of valid tokens of each sequence, 0 to S; null = all S
+  const int32_t* mask;             // HOST, [B, S], nonzero = valid, or null: the valid tokens are the first sequence_length[b]
+  int32_t remove_padding;          // 0: matrix products run over all B * S rows
+} FastBertCall;
+
+typedef struct FastBertCudaEncoder FastBertCudaEncoder;
+typedef struct FastBertCudaWeights FastBertCudaWeights;
+
+// For the current CUDA device. Loads cuBLASLt (CUDA 12 or 13) on first use.
+FASTBERT_API FastBertStatus fastbert_cuda_create(const FastBertConfig* config, FastBertCudaEncoder** encoder);
+FASTBERT_API void fastbert_cuda_destroy(FastBertCudaEncoder* encoder);
+
+// Packs num_layers weights into `buffer` (device, fastbert_cuda_packed_bytes, 256-byte aligned) on `stream` (a cudaStream_t).
+// What need not be packed is used where it is: `layers`' device memory must stay unchanged as long as the result is used.
+FASTBERT_API size_t fastbert_cuda_packed_bytes(const FastBertCudaEncoder* encoder);
+FASTBERT_API FastBertStatus fastbert_cuda_pack_weights(const FastBertCudaEncoder* encoder, const FastBertLayerWeights* layers,
+                                                       void* buffer, void* stream, FastBertCudaWeights** weights);
+FASTBERT_API void fastbert_cuda_free_weights(FastBertCudaWeights* weights);
+
+FASTBERT_API size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t batch, int32_t seq_len,
+                                                  int32_t num_tokens, int32_t remove_padding);
+
+// Queues one forward pass on `stream`. The host arrays of `call` may be freed when it returns.
+FASTBERT_API FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
+                                                  const FastBertCall* call, void* workspace, size_t workspace_bytes, void* stream);
+
+FASTBERT_API const char* fastbert_cuda_last_error(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif
+
+#endif  // TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
