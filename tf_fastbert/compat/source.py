@@ -1,0 +1,77 @@
+"""Import hook: in google-research/bert's modules `import tensorflow as tf` means `import tensorflow.compat.v1 as tf`.
+
+That repository is written for TF1 and says `import tensorflow as tf`; PyPI's bert-tensorflow says
+`import tensorflow.compat.v1 as tf` and passes through unchanged. The module's syntax tree is changed on its way to the
+compiler; no file is written, line numbers stay, and only modules named like Google's are touched.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from typing import Any, Optional, Sequence
+
+GOOGLE_MODULES = frozenset({
+    "modeling",
+    "optimization",
+    "tokenization",
+    "run_squad",
+    "run_classifier",
+    "run_classifier_with_tfhub",
+    "run_pretraining",
+    "create_pretraining_data",
+    "extract_features",
+})
+
+
+def install() -> None:
+    """Puts the hook in front of Python's own path finder, once, and tells of modules that came too early."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    # A module imported earlier would have failed on tensorflow.contrib or, if it had none, kept the TF2 module.
+    import tensorflow as tf2
+
+    early = sorted(name for name in list(sys.modules) if _is_google(name) and vars(sys.modules[name]).get("tf") is tf2)
+    if early:
+        raise RuntimeError(f"tf_fastbert.compat.install() must come before these are imported: {', '.join(early)}")
+
+
+def _is_google(name: str) -> bool:
+    return name.rpartition(".")[2] in GOOGLE_MODULES and not name.startswith(("tf_fastbert.", "tensorflow."))
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds what PathFinder finds, and gives Google's modules our loader."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        if not _is_google(fullname):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        spec.loader = _Loader(fullname, spec.loader.path)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles from source each time: neither reads nor writes the .pyc of the untouched module."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> types.CodeType:
+        tree = ast.parse(data, filename=path)
+        return compile(_V1().visit(tree), path, "exec", dont_inherit=True, optimize=_optimize)
+
+
+class _V1(ast.NodeTransformer):
+    def visit_Import(self, node: ast.Import) -> ast.Import:
+        for alias in node.names:
+            if alias.name == "tensorflow" and alias.asname:
+                alias.name = "tensorflow.compat.v1"
+        return node
