@@ -1,0 +1,52 @@
+// The OpKernel of FastBertEncoder, the same for both devices: it checks the inputs, finds the prepared weights, takes memory from
+// TensorFlow, and calls the backend.
+#ifndef TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_
+#define TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_
+
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "cc/encoder.h"
+#include "cc/weight_cache.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace tf_fastbert {
+
+class FastBertEncoderKernel : public tensorflow::OpKernel {
+ public:
+  FastBertEncoderKernel(tensorflow::OpKernelConstruction* ctx, bool on_gpu);
+
+  // Any number of threads may be in here at once; none waits for another but for the first preparation of the same weights.
+  void Compute(tensorflow::OpKernelContext* ctx) override;
+
+ private:
+  // The backend for one inner size, which is known only from the weights. There is more than one where eager execution lets models
+  // share the kernel.
+  struct Model {
+    Model(int num_layers, bool immutable, bool on_gpu) : weights(num_layers, immutable, on_gpu) {}
+    int inner_size = 0;
+    std::unique_ptr<Encoder> encoder;
+    WeightCache weights;
+  };
+  using Layers = absl::InlinedVector<LayerWeights, 24>;
+
+  absl::Status Run(tensorflow::OpKernelContext* ctx);
+  absl::Status CheckHiddenStates(const tensorflow::Tensor& hidden_states) const;
+  absl::Status ReadWeights(tensorflow::OpKernelContext* ctx, Layers* layers, int* inner_size) const;
+  absl::Status FindModel(int inner_size, Model** model);
+
+  const bool on_gpu_;
+  EncoderConfig config_;  // without the inner size
+  bool remove_padding_ = true;
+  bool immutable_weights_ = false;
+
+  std::shared_mutex models_mutex_;
+  std::vector<std::unique_ptr<Model>> models_;
+};
+
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_

@@ -1,0 +1,39 @@
+#include "cc/tensor_buffers.h"
+
+#include <cstdint>
+#include <string>
+
+namespace tf_fastbert {
+
+absl::Status ToAbsl(const Status& status) {
+  const std::string message = "FastBertEncoder: " + status.message;
+  switch (status.code) {
+    case Status::kOk:
+      return absl::OkStatus();
+    case Status::kInvalidArgument:
+      return absl::InvalidArgumentError(message);
+    case Status::kUnimplemented:
+      return absl::UnimplementedError(message);
+    case Status::kResourceExhausted:
+      return absl::ResourceExhaustedError(message);
+    case Status::kInternal:
+      return absl::InternalError(message);
+  }
+  return absl::InternalError(message);
+}
+
+absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor, void** data) {
+  constexpr size_t kAlignment = 256;
+  // TensorFlow's CPU allocator aligns to 64 bytes only.
+  const tensorflow::TensorShape shape({static_cast<int64_t>(bytes + kAlignment)});
+  const absl::Status status = ctx->allocate_temp(tensorflow::DT_UINT8, shape, tensor);
+  if (!status.ok()) {
+    return absl::ResourceExhaustedError("FastBertEncoder: no memory for " + std::string(what) + " of " + std::to_string(bytes) +
+                                        " bytes: " + std::string(status.message()));
+  }
+  const uintptr_t address = reinterpret_cast<uintptr_t>(tensor->flat<uint8_t>().data());
+  *data = reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
+  return absl::OkStatus();
+}
+
+}  // namespace tf_fastbert

@@ -1,0 +1,82 @@
+// Prepared weights of one encoder, and how it is known that they are not stale.
+//
+// Staleness. A set of prepared weights is used again only if the tensors it was made of have not changed since. That is known in one
+// of two ways, according to the op's attr `weights`:
+//
+//   immutable  The addresses of all weight buffers are compared, and the set holds a reference to each of these tensors. While it
+//              does, nobody can free a buffer (so its address cannot come back with other contents), and TensorFlow does not write to
+//              it: a Const is never written, and every op that updates a resource variable in place (Assign*VariableOp, Apply*,
+//              scatter) first makes sure that it owns the buffer alone, or copies. Python (tf_fastbert/ops.py) sets `immutable` only
+//              where it sees such a producer. What this cannot see: a session that feeds an array of its own in place of the output
+//              of a Const or ReadVariableOp and later overwrites that array.
+//   checked    Any other producer, such as a TF1 ref variable, which tf.assign overwrites in place. On the CPU, a 64-bit hash of all
+//              contents is computed on each call and compared together with the addresses (a backend may keep pointers to the
+//              weights), and no reference is held. On a GPU nothing is cached: the weights are prepared on each call.
+//
+// A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op.
+//
+// Size. An eager kernel is shared by all models with the same attributes, so a few sets are kept. Sets whose variables have moved on
+// to another buffer (we hold the only reference) go at once, the least recently used one goes when there are too many.
+#ifndef TF_FASTBERT_CC_WEIGHT_CACHE_H_
+#define TF_FASTBERT_CC_WEIGHT_CACHE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "cc/encoder.h"
+#include "tensorflow/core/framework/op_kernel.h"
+
+namespace tf_fastbert {
+
+// One set of prepared weights. Keep the shared_ptr until the call that uses them has been queued.
+class WeightSet {
+ public:
+  const PreparedWeights& prepared() const { return *prepared_; }
+
+ private:
+  friend class WeightCache;
+  std::vector<LayerWeights> layers_;  // the addresses it was made of
+  uint64_t hash_ = 0;
+  std::vector<tensorflow::Tensor> sources_;  // immutable: the references
+  std::once_flag once_;                      // preparation, on the first caller's thread; others wait for it
+  absl::Status status_;
+  tensorflow::Tensor buffer_;
+  std::unique_ptr<PreparedWeights> prepared_;
+  std::atomic<uint64_t> last_used_{0};
+};
+
+class WeightCache {
+ public:
+  WeightCache(int num_layers, bool immutable, bool on_gpu) : num_layers_(num_layers), immutable_(immutable), on_gpu_(on_gpu) {}
+
+  // The weights are the inputs of `ctx`, checked by the caller, and `layers` holds their addresses.
+  absl::Status Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers, void* stream,
+                   const ParallelFor* parallel_for, std::shared_ptr<WeightSet>* weights);
+
+ private:
+  std::shared_ptr<WeightSet> NewSet(tensorflow::OpKernelContext* ctx, const LayerWeights* layers, uint64_t hash) const;
+  absl::Status Prepare(tensorflow::OpKernelContext* ctx, const Encoder& encoder, void* stream, const ParallelFor* parallel_for,
+                       WeightSet* set) const;
+  bool Matches(const WeightSet& set, const LayerWeights* layers, uint64_t hash) const;
+  bool SameAddresses(const WeightSet& set, const LayerWeights* layers) const;
+  bool NeverUsedAgain(const WeightSet& set, const LayerWeights* layers) const;
+  std::shared_ptr<WeightSet> Find(const LayerWeights* layers, uint64_t hash);
+  std::shared_ptr<WeightSet> FindOrAdd(tensorflow::OpKernelContext* ctx, const LayerWeights* layers, uint64_t hash);
+  void Remove(const WeightSet* set);
+
+  const int num_layers_;
+  const bool immutable_;
+  const bool on_gpu_;
+  std::atomic<uint64_t> clock_{0};
+  std::shared_mutex mutex_;
+  std::vector<std::shared_ptr<WeightSet>> sets_;
+};
+
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CC_WEIGHT_CACHE_H_
