@@ -1,0 +1,148 @@
+"""Checks of checkpoints before any graph is built: readable to the last byte, complete, the right shapes, the right type."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Optional
+
+import numpy as np
+
+from tf_fastbert.checkpoint import Checkpoint, CheckpointError, write_checkpoint
+from tf_fastbert.wrap.errors import WrapError
+from tf_fastbert.wrap.inputs import BertSizes
+from tf_fastbert.wrap.scripts import Script
+
+_FLOAT_TYPES = ("float32", "float16", "bfloat16")
+
+
+def bert_variables(sizes: BertSizes, *, pooler: bool) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the variables of Google's BertModel."""
+    hidden, inner = sizes.hidden_size, sizes.intermediate_size
+
+    def dense(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}/kernel": (rows, columns), f"{name}/bias": (columns,)}
+
+    def layer_norm(name: str) -> dict[str, tuple[int, ...]]:
+        return {f"{name}/LayerNorm/beta": (hidden,), f"{name}/LayerNorm/gamma": (hidden,)}
+
+    variables: dict[str, tuple[int, ...]] = {
+        "bert/embeddings/word_embeddings": (sizes.vocab_size, hidden),
+        "bert/embeddings/token_type_embeddings": (sizes.type_vocab_size, hidden),
+        "bert/embeddings/position_embeddings": (sizes.max_position_embeddings, hidden),
+        **layer_norm("bert/embeddings"),
+    }
+    for i in range(sizes.num_hidden_layers):
+        layer = f"bert/encoder/layer_{i}"
+        for projection in ("query", "key", "value"):
+            variables.update(dense(f"{layer}/attention/self/{projection}", hidden, hidden))
+        variables.update(dense(f"{layer}/attention/output/dense", hidden, hidden))
+        variables.update(layer_norm(f"{layer}/attention/output"))
+        variables.update(dense(f"{layer}/intermediate/dense", hidden, inner))
+        variables.update(dense(f"{layer}/output/dense", inner, hidden))
+        variables.update(layer_norm(f"{layer}/output"))
+    if pooler:
+        variables.update(dense("bert/pooler/dense", hidden, hidden))
+    return variables
+
+
+def check_for_inference(path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], floatx: str, *,
+                        restored: bool) -> str:
+    """Checks that a checkpoint can answer: all variables are there, with the configuration's shapes, in `floatx`, undamaged.
+
+    Args:
+      path: what find_checkpoint takes.
+      flag: where the path comes from, for messages.
+      num_labels: of the classifier's head; None if not known, then the head is not checked.
+      restored: the Estimator restores all its variables from it (a trained checkpoint in --output_dir), not only BERT's and the
+        head's.
+
+    Returns:
+      The checkpoint's prefix.
+
+    Raises:
+      WrapError: naming the file and the first variable that is wrong.
+    """
+    checkpoint = _open(path, flag)
+    head = script.head(sizes.hidden_size, num_labels)
+    needed = {**bert_variables(sizes, pooler=script.pooler or restored), **head, **({"global_step": ()} if restored else {})}
+    missing = [name for name in needed if name not in checkpoint.variables]
+    if missing:
+        if missing == list(head):
+            advice = "the model has not been fine-tuned for this script, its answers would be random: train it with --do_train=true"
+        else:
+            near = difflib.get_close_matches(missing[0], set(checkpoint.variables) - set(needed), n=1, cutoff=0.8)
+            advice = f"it has {near[0]} instead" if near else "it belongs to another model, or to another bert_config.json"
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise WrapError(f"{flag}={checkpoint.prefix}: variable {missing[0]}{more} missing: {advice}")
+    _check_shapes(checkpoint, flag, needed)
+    check_dtype(checkpoint, flag, floatx)
+    for name in needed:  # reading is what verifies the checksums
+        _read(checkpoint, flag, name)
+    return checkpoint.prefix
+
+
+def check_for_training(path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int]) -> tuple[str, list[str]]:
+    """Checks that training can start from a checkpoint: float32, and the right shapes as far as there are variables.
+
+    Returns:
+      The checkpoint's prefix, and the names of BERT's variables that it lacks: Google's code starts those at random.
+    """
+    checkpoint = _open(path, flag)
+    needed = bert_variables(sizes, pooler=True)
+    present = {name: shape for name, shape in {**needed, **script.head(sizes.hidden_size, num_labels)}.items()
+               if name in checkpoint.variables}
+    _check_shapes(checkpoint, flag, present)
+    check_dtype(checkpoint, flag, "float32")
+    for name in present:
+        _read(checkpoint, flag, name)
+    return checkpoint.prefix, [name for name in needed if name not in present]
+
+
+def check_dtype(checkpoint: Checkpoint, flag: str, floatx: str) -> None:
+    """Checks that the float variables of BERT and its head are of type `floatx`."""
+    for name, variable in checkpoint.variables.items():
+        dtype = variable.dtype.name
+        # Optimizer slots (.../adam_m) and the like are not loaded.
+        if dtype in _FLOAT_TYPES and dtype != floatx and name.rpartition("/")[2] in _LEAVES:
+            raise WrapError(f"{flag}={checkpoint.prefix}: it holds {dtype} ({name}), but --floatx={floatx}: pass --floatx={dtype}, or "
+                            "convert it with tools/ckpt_type_convert.py")
+
+
+_LEAVES = {"kernel", "bias", "beta", "gamma", "word_embeddings", "token_type_embeddings", "position_embeddings", "output_weights",
+           "output_bias"}
+
+
+def float_type(path: str) -> str:
+    """The type of a checkpoint's word embeddings: float32, float16 or bfloat16."""
+    return Checkpoint(path).variables["bert/embeddings/word_embeddings"].dtype.name
+
+
+def write_float32_copy(path: str, copy: str) -> None:
+    """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact."""
+    checkpoint = Checkpoint(path)
+    tensors = {name: checkpoint.read(name) for name in checkpoint.variables}
+    write_checkpoint(copy, {name: value.astype(np.float32) if value.dtype.name in _FLOAT_TYPES else value
+                            for name, value in tensors.items()})
+
+
+def _open(path: str, flag: str) -> Checkpoint:
+    try:
+        return Checkpoint(path)
+    except CheckpointError as error:
+        raise WrapError(f"{flag}: {error}") from error
+
+
+def _read(checkpoint: Checkpoint, flag: str, name: str) -> None:
+    try:
+        checkpoint.read(name)
+    except CheckpointError as error:
+        raise WrapError(f"{flag}: {error}") from error
+
+
+def _check_shapes(checkpoint: Checkpoint, flag: str, needed: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in needed.items():
+        found = checkpoint.variables[name].shape
+        if found != shape:
+            raise WrapError(f"{flag}={checkpoint.prefix}: variable {name} has shape {list(found)}, but bert_config.json asks for "
+                            f"{list(shape)}")

@@ -1,0 +1,101 @@
+"""Our flags beside Google's, and how a command line is read. Imports absl only, so that a wrong flag is answered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from tf_fastbert.wrap.errors import WrapError
+
+_BOOLEAN_WORDS = {"true", "false", "yes", "no"}
+
+
+def define(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines our flags; Google's script defines its own when it is imported."""
+    flags.DEFINE_enum(
+        "floatx", "float32", ["float32", "float16", "bfloat16"],
+        "Type of the model's weights and of the encoder's arithmetic. The checkpoint must hold this type: "
+        "convert it with tools/ckpt_type_convert.py.", flag_values=values)
+    flags.DEFINE_bool(
+        "remove_padding", False,
+        "Whether the encoder skips padding tokens: faster, the answers are the same.", flag_values=values)
+    flags.DEFINE_integer(
+        "int8_mode", 0, "0: no quantization. 1, 2 and 3 are refused: int8 is not in this version.", flag_values=values)
+    flags.DEFINE_bool(
+        "allow_gemm_test", False,
+        "Accepted so that existing commands run. It changes nothing: how a matrix multiplication runs is chosen without a "
+        "test run and without a configuration file.", flag_values=values)
+    flags.DEFINE_enum(
+        "precision", "default", ["default", "tf32"],
+        "How float32 matrix multiplications run on a GPU: in float32, or in tf32 (faster, 10 bits of mantissa).",
+        flag_values=values)
+    flags.DEFINE_bool(
+        "compare_stock", False,
+        "Also runs Google's own encoder on the same inputs, into <output_dir>/stock, and reports differing answers and the "
+        "time of each.", flag_values=values)
+    flags.DEFINE_string(
+        "bert_dir", None,
+        "A directory with Google's BERT (modeling.py, run_squad.py ...), used instead of the installed bert-tensorflow.",
+        flag_values=values)
+    flags.DEFINE_bool(
+        "progress", True, "Shows progress: a bar on a terminal, a line now and then in a log.", flag_values=values)
+    flags.DEFINE_bool(
+        "verbose", False, "Keeps all of TensorFlow's and Google's log lines, and shows the traceback of an error.",
+        flag_values=values)
+
+
+def join_booleans(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
+    """Turns `--remove_padding True` into `--remove_padding=True` for every boolean flag that `values` knows.
+
+    absl takes the value of a boolean only after `=`; the ancestor's guide writes both forms.
+    """
+    joined: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name = word.lstrip("-")
+        boolean = word.startswith("-") and name in values and values[name].boolean
+        if boolean and words and words[0].lower() in _BOOLEAN_WORDS:
+            word = f"{word}={words.pop(0)}"
+        joined.append(word)
+    return joined
+
+
+def parse(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS, *, known_only: bool = False) -> None:
+    """Reads `argv` (the program's name first) into `values`.
+
+    Args:
+      known_only: leaves flags that are not defined yet, and anything else unknown, to a later call.
+
+    Raises:
+      WrapError: status 2: an unknown flag, an illegal value, or a word that is no flag.
+    """
+    # Google's tf.app.run lets unknown flags pass, so that a misspelt --remove_padding would silently do nothing, and stops
+    # at the first word that is no flag. GNU style reads on, so that all that is left over can be reported.
+    values.set_gnu_getopt(True)
+    try:
+        rest = values(join_booleans(argv, values), known_only=known_only)[1:]
+    except flags.Error as error:
+        raise WrapError(f"{str(error).splitlines()[0]} (--help lists the flags)", status=2) from error
+    if rest and not known_only:
+        raise WrapError(f"unexpected argument {rest[0]!r}: flags are written --name=value (--help lists them)", status=2)
+
+
+def check(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Checks what can be known from our flags alone.
+
+    Raises:
+      WrapError: --int8_mode asks for what this version has not.
+    """
+    mode = values["int8_mode"].value
+    if mode not in (0, 1, 2, 3):
+        raise WrapError(f"--int8_mode={mode}: it must be 0, 1, 2 or 3", status=2)
+    if mode:
+        raise WrapError(
+            f"--int8_mode={mode}: not yet: int8 is not in this version; use --int8_mode=0, with --floatx=float16 or bfloat16 for speed")
+
+
+def help_text(usage: str, modules: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> str:
+    """The text of --help: `usage`, then the flags that `modules` define."""
+    return "\n".join([usage, *(values.module_help(module) for module in modules)])

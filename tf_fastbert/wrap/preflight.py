@@ -1,0 +1,126 @@
+"""All checks between the command line and Google's main(): nothing has been written and no graph built when one of them fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Optional
+
+import tensorflow as tf
+from absl import flags
+
+from tf_fastbert.wrap import checkpoints, inputs
+from tf_fastbert.wrap.errors import WrapError
+from tf_fastbert.wrap.inputs import BertSizes
+from tf_fastbert.wrap.scripts import TASKS, Script, Task
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What the checks found out.
+
+    Attributes:
+      sizes: those of bert_config.json.
+      notes: lines that the user should see.
+    """
+    sizes: BertSizes
+    notes: tuple[str, ...]
+
+
+def check(script: Script) -> Checked:
+    """Checks the flags of both kinds and every file they name. Sets --init_checkpoint to the prefix that was found.
+
+    Raises:
+      WrapError: one sentence about the first thing that is wrong.
+    """
+    phases = [phase for phase in script.phases if FLAGS[phase].value]
+    _check_flags(script, phases)
+    sizes = inputs.read_config(FLAGS.bert_config_file)
+    inputs.check_vocab(FLAGS.vocab_file, sizes)
+    if not 4 <= FLAGS.max_seq_length <= sizes.max_position_embeddings:
+        raise WrapError(f"--max_seq_length={FLAGS.max_seq_length}: it must be from 4 to {sizes.max_position_embeddings} "
+                        f"(max_position_embeddings in {FLAGS.bert_config_file})")
+    num_labels = _check_squad() if script.name == "run_squad" else _check_task(phases)
+    notes = [f"encoder in {FLAGS.floatx}, padding {'removed' if FLAGS.remove_padding else 'kept'}"]
+    notes += _check_checkpoints(script, sizes, num_labels)
+    if FLAGS.allow_gemm_test:
+        notes.append("--allow_gemm_test changes nothing here: matrix multiplications need no test run")
+    return Checked(sizes, tuple(notes))
+
+
+def _check_flags(script: Script, phases: list[str]) -> None:
+    for name in script.required:
+        if not FLAGS[name].value:
+            raise WrapError(f"--{name} is required", status=2)
+    if not phases and not FLAGS.do_train:
+        choices = ", ".join(f"--{name}=true" for name in ("do_train", *script.phases))
+        raise WrapError(f"nothing to do: pass at least one of {choices}", status=2)
+    if FLAGS.use_tpu:
+        raise WrapError("--use_tpu: the op has no TPU kernel; run Google's own script on a TPU", status=2)
+    if FLAGS.do_train and FLAGS.floatx != "float32":
+        raise WrapError(f"--do_train with --floatx={FLAGS.floatx}: training is Google's own code, in float32; train with "
+                        "--floatx=float32, convert with tools/ckpt_type_convert.py, then answer with --floatx=" + FLAGS.floatx)
+    if FLAGS.compare_stock and not phases:
+        raise WrapError("--compare_stock compares answers: it needs " + " or ".join(f"--{name}=true" for name in script.phases), status=2)
+    for name in ("train_batch_size", *(phase.removeprefix("do_") + "_batch_size" for phase in script.phases)):
+        if FLAGS[name].value < 1:
+            raise WrapError(f"--{name}={FLAGS[name].value}: it must be positive", status=2)
+    output_dir = FLAGS.output_dir
+    if tf.io.gfile.exists(output_dir) and not tf.io.gfile.isdir(output_dir):
+        raise WrapError(f"--output_dir={output_dir}: it is a file")
+    if FLAGS.compare_stock and "://" in output_dir:
+        raise WrapError(f"--output_dir={output_dir}: --compare_stock needs a local directory")
+    if FLAGS.compare_stock and tf.train.latest_checkpoint(os.path.join(output_dir, "stock")):
+        raise WrapError(f"{output_dir}/stock holds a trained checkpoint, which Google's Estimator would use instead of the one to be "
+                        "compared; use another --output_dir")
+
+
+def _check_squad() -> int:
+    """Checks the SQuAD files in use; returns the rows of the head."""
+    for phase, flag in (("do_train", "train_file"), ("do_predict", "predict_file")):
+        if FLAGS[phase].value:
+            if not FLAGS[flag].value:
+                raise WrapError(f"--{phase} needs --{flag}", status=2)
+            inputs.check_squad(FLAGS[flag].value, flag, training=phase == "do_train")
+    if FLAGS.max_seq_length <= FLAGS.max_query_length + 3:
+        raise WrapError(f"--max_seq_length={FLAGS.max_seq_length}: it must be greater than --max_query_length "
+                        f"({FLAGS.max_query_length}) plus 3")
+    return 2
+
+
+def _check_task(phases: list[str]) -> Optional[int]:
+    """Checks the TSV files in use; returns the number of labels, or None where a local copy of Google's code knows better."""
+    if not tf.io.gfile.isdir(FLAGS.data_dir):
+        raise WrapError(f"--data_dir={FLAGS.data_dir}: there is no such directory")
+    if FLAGS.bert_dir is not None:
+        return None
+    task: Optional[Task] = TASKS.get(FLAGS.task_name.lower())
+    if task is None:
+        raise WrapError(f"--task_name={FLAGS.task_name}: Google's run_classifier.py knows {', '.join(sorted(TASKS))}")
+    for phase in (*(["do_train"] if FLAGS.do_train else []), *phases):
+        inputs.check_tsv(FLAGS.data_dir, FLAGS.task_name, task, phase.removeprefix("do_"))
+    return len(task.labels)
+
+
+def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: Optional[int]) -> list[str]:
+    """Checks --init_checkpoint and what --output_dir holds; returns notes."""
+    notes: list[str] = []
+    trained = tf.train.latest_checkpoint(FLAGS.output_dir)
+    if FLAGS.init_checkpoint:
+        flag = "--init_checkpoint"
+        if FLAGS.do_train or trained:
+            FLAGS.init_checkpoint, random = checkpoints.check_for_training(FLAGS.init_checkpoint, flag, script, sizes, num_labels)
+            if random and not trained:
+                notes.append(f"{FLAGS.init_checkpoint} lacks {random[0]} ({len(random)} of BERT's variables in all): they start at random")
+        else:
+            FLAGS.init_checkpoint = checkpoints.check_for_inference(
+                FLAGS.init_checkpoint, flag, script, sizes, num_labels, FLAGS.floatx, restored=False)
+    elif not FLAGS.do_train and not trained:
+        raise WrapError(f"no model: pass --init_checkpoint, or an --output_dir that holds a trained one (there is none in {FLAGS.output_dir})")
+    if trained:
+        checkpoints.check_for_inference(trained, "the checkpoint in --output_dir", script, sizes, num_labels, FLAGS.floatx, restored=True)
+        what = "training goes on from it" if FLAGS.do_train else "it is used, not --init_checkpoint" if FLAGS.init_checkpoint else "it is used"
+        notes.append(f"--output_dir holds the trained checkpoint {trained}: {what}")
+    return notes
