@@ -1,0 +1,123 @@
+"""BertEncoder: the encoder as a tf.Module, for eager code, tf.function and SavedModel."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional, Sequence, Union
+
+import tensorflow as tf
+
+from tf_fastbert import ops
+from tf_fastbert.config import BertConfig, check_heads
+from tf_fastbert.weights import GOOGLE_NAMES, weights_from_checkpoint
+
+
+class BertEncoder(tf.Module):
+    """BERT's encoder with its weights as tf.Variables.
+
+        encoder = BertEncoder.from_checkpoint("bert_model.ckpt", "bert_config.json")
+        output = encoder(hidden_states, sequence_length)
+        tf.saved_model.save(encoder, "saved")      # the loaded object has .encode(hidden_states, sequence_length)
+
+    A process that loads the SavedModel must load the op first: `tf_fastbert.ops.load_library()`.
+
+    Attributes:
+      layers: a LayerWeights of tf.Variables for each layer.
+      encode: tf.function of hidden_states [B, S, H] and sequence_length, int32 [B], or a mask, int32 [B, S]; what a SavedModel keeps.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[ops.LayerWeights],
+        *,
+        num_heads: int,
+        activation: str = "gelu_tanh",
+        layer_norm: str = "post",
+        epsilon: float = 1e-12,
+        remove_padding: bool = True,
+        all_layers: bool = False,
+        precision: str = "default",
+        name: Optional[str] = None,
+    ) -> None:
+        """Makes variables of the weights.
+
+        Args:
+          layers: weights (NumPy arrays, tensors or tf.Variables, which are used as they are), all of one float type.
+          num_heads and the rest: see tf_fastbert.fast_bert_encoder.
+
+        Raises:
+          ValueError: no layers, or an unsupported head size.
+        """
+        super().__init__(name=name)
+        if not layers:
+            raise ValueError("BertEncoder needs at least one layer")
+        self._variables = [
+            [_variable(value, f"layer_{index}/{GOOGLE_NAMES[field]}") for field, value in zip(ops.LayerWeights._fields, layer)]
+            for index, layer in enumerate(layers)
+        ]
+        self.hidden_size = int(self._variables[0][0].shape[0])
+        self.dtype = self._variables[0][0].dtype
+        self._attributes = {
+            "num_heads": num_heads,
+            "size_per_head": check_heads(self.hidden_size, num_heads),
+            "activation": activation,
+            "layer_norm": layer_norm,
+            "epsilon": epsilon,
+            "remove_padding": remove_padding,
+            "all_layers": all_layers,
+            "precision": precision,
+        }
+        self.encode = tf.function(
+            self.__call__,
+            input_signature=[
+                tf.TensorSpec([None, None, self.hidden_size], self.dtype, name="hidden_states"),
+                tf.TensorSpec(None, tf.int32, name="sequence_length"),
+            ],
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        checkpoint: Union[str, os.PathLike],
+        config: Union[BertConfig, str, os.PathLike],
+        *,
+        scope: str = "bert/encoder",
+        dtype: Any = None,
+        **options: Any,
+    ) -> "BertEncoder":
+        """Reads a checkpoint in Google's format.
+
+        Args:
+          config: a BertConfig or the path of bert_config.json.
+          scope, dtype: see tf_fastbert.weights_from_checkpoint.
+          options: keyword arguments of the constructor.
+        """
+        if not isinstance(config, BertConfig):
+            config = BertConfig.from_file(config)
+        layers = weights_from_checkpoint(checkpoint, config, scope=scope, dtype=dtype)
+        options.setdefault("activation", config.activation)
+        return cls(layers, num_heads=config.num_attention_heads, **options)
+
+    @property
+    def layers(self) -> list[ops.LayerWeights]:
+        return [ops.LayerWeights(*variables) for variables in self._variables]
+
+    def __call__(self, hidden_states: Any, sequence_length: Any = None) -> Any:
+        """Runs the encoder.
+
+        Args:
+          hidden_states: [B, S, H] of the weights' type.
+          sequence_length: int32 [B], or a mask, int32 [B, S]; None: all tokens are valid.
+
+        Returns:
+          [B, S, H], or [num_layers, B, S, H] if all_layers; rows of padding tokens are zero.
+        """
+        hidden_states = tf.convert_to_tensor(hidden_states, self.dtype)
+        if sequence_length is None:
+            shape = tf.shape(hidden_states)
+            sequence_length = tf.fill(shape[:1], shape[1])
+        return ops.fast_bert_encoder(hidden_states, sequence_length, self.layers, **self._attributes)
+
+
+def _variable(value: Any, name: str) -> tf.Variable:
+    return value if isinstance(value, tf.Variable) else tf.Variable(value, trainable=False, name=name)

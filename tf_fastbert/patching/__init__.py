@@ -1,0 +1,98 @@
+"""Swaps the op into Google's modeling.py, and back.
+
+    from bert import modeling           # or a copy of google-research/bert: `import modeling`
+    tf_fastbert.patch(modeling)         # BertModel(is_training=False, ...) now runs the op
+    tf_fastbert.unpatch(modeling)       # every attribute is the object it was before
+
+    with tf_fastbert.patched(modeling, floatx="float16"):
+        model = modeling.BertModel(...)
+
+The patch acts while a graph is built; a graph built under it stays as it is afterwards. Google's BertModel keeps running; what is
+replaced is transformer_model, and around it as much as masks and 16-bit types need. The variables have Google's names and shapes, so
+that checkpoints and tf.train.init_from_checkpoint work as before.
+
+- Inference (is_training=False and no dropout) runs the op; training keeps the stock encoder and its gradients.
+- Masks may have holes. The op needs the [B, S] mask, which it gets when the attention mask comes from modeling's own
+  create_attention_mask_from_input_mask; a self-made [B, F, T] mask is refused, or left to the stock encoder (custom_mask="stock").
+- Rows of the output that belong to padding are zero.
+- get_sequence_output() and get_all_encoder_layers() come from two ops, the second made when first asked for. A run that fetches
+  both computes the encoder twice.
+- floatx="float16" or "bfloat16": the variables of the whole model have that type, those that heads create after BertModel in the same
+  variable scope too, so that a checkpoint converted by tools/ckpt_type_convert.py loads. What BertModel hands out, and what
+  get_variable hands to the heads, is cast to float32, so that their code runs unchanged. One graph has one floatx.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from typing import Iterator
+
+from tf_fastbert.patching import replace
+from tf_fastbert.patching.options import Options
+
+__all__ = ["patch", "patched", "unpatch"]
+
+
+def patch(
+    modeling: types.ModuleType,
+    *,
+    floatx: str = "float32",
+    remove_padding: bool = True,
+    precision: str = "default",
+    custom_mask: str = "refuse",
+) -> None:
+    """Makes the BertModels that `modeling` builds from now on run the op.
+
+    Patching a patched module replaces the options; one unpatch undoes all.
+
+    Args:
+      modeling: Google's modeling module: bert.modeling, or a copy under any name.
+      floatx: "float32", "float16" or "bfloat16": type of the variables and of the encoder.
+      remove_padding: compute only valid tokens; the result is the same with False.
+      precision: "default", or "tf32": float32 matrix products may round their inputs to TF32.
+      custom_mask: "refuse" or "stock": what happens to an attention mask that create_attention_mask_from_input_mask did not make: an
+        error, or Google's own encoder (float32 only).
+
+    Raises:
+      TypeError, ValueError: an option has no such value, or `modeling` lacks what the patch replaces.
+    """
+    options = Options(floatx=floatx, remove_padding=remove_padding, precision=precision, custom_mask=custom_mask)
+    with replace.LOCK:
+        replace.apply(modeling, options)
+
+
+def unpatch(modeling: types.ModuleType) -> None:
+    """Gives `modeling` its own attributes back. Does nothing if it is not patched.
+
+    An attribute that somebody else replaced after patch() is left alone, with a warning in the log.
+    """
+    with replace.LOCK:
+        replace.restore(modeling)
+
+
+@contextlib.contextmanager
+def patched(
+    modeling: types.ModuleType,
+    *,
+    floatx: str = "float32",
+    remove_padding: bool = True,
+    precision: str = "default",
+    custom_mask: str = "refuse",
+) -> Iterator[types.ModuleType]:
+    """patch() as a context manager, with the same arguments: `with patched(modeling): ...`.
+
+    At the end the module is as it was before: unpatched, or patched with the options that it had. The patch is the module's,
+    not the thread's: another thread that builds a BertModel meanwhile gets it too.
+    """
+    with replace.LOCK:
+        before = replace.options_of(modeling)
+        patch(modeling, floatx=floatx, remove_padding=remove_padding, precision=precision, custom_mask=custom_mask)
+    try:
+        yield modeling
+    finally:
+        with replace.LOCK:
+            if before is None:
+                replace.restore(modeling)
+            else:
+                replace.apply(modeling, before)

@@ -1,0 +1,24 @@
+"""What the thread is building: transformer_model cannot see BertModel's is_training."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Iterator
+
+_local = threading.local()
+
+
+def is_training() -> bool:
+    """Whether this thread is inside the constructor of a BertModel with is_training=True."""
+    return getattr(_local, "is_training", False)
+
+
+@contextlib.contextmanager
+def building_model(is_training: bool) -> Iterator[None]:
+    before = getattr(_local, "is_training", False)
+    _local.is_training = is_training
+    try:
+        yield
+    finally:
+        _local.is_training = before

@@ -1,0 +1,100 @@
+"""Replacements around BertModel: its constructor, get_all_encoder_layers, and the embeddings for 16-bit types.
+
+In 16 bit:
+- embedding_lookup gathers from the 16-bit table;
+- embedding_postprocessor (token types, positions, LayerNorm) runs Google's code in float32 on casts of its variables, and its
+  result is rounded: small tables, better LayerNorm statistics, and no mixed types in Google's code;
+- the encoder and the pooler run in 16 bit;
+- when the constructor is done, what the getters hand out is cast to float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from typing import Any, Callable
+
+import tensorflow.compat.v1 as tf
+
+from tf_fastbert.patching import context, variables
+from tf_fastbert.patching.layers import EncoderLayers
+from tf_fastbert.patching.options import Options
+
+_TENSORS = ("word_embedding_output", "embedding_output", "embedding_table", "sequence_output", "pooled_output")
+
+
+def make_init(bert_model: type, options: Options) -> Callable[..., None]:
+    """BertModel.__init__, which tells transformer_model about is_training and, in 16 bit, hands out float32."""
+    original = bert_model.__init__
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        is_training = bool(signature.bind(self, *args, **kwargs).arguments["is_training"])
+        if is_training and options.is_16_bit:
+            raise ValueError(
+                f"training in {options.floatx} is not supported: patch(..., floatx='float32') leaves training graphs to Google's own code, and "
+                "tools/ckpt_type_convert.py converts the trained checkpoint"
+            )
+        variables.set_floatx(tf.get_variable_scope(), options.floatx)
+        with context.building_model(is_training):
+            original(self, *args, **kwargs)
+        if options.is_16_bit:
+            _hand_out_float32(self)
+
+    return __init__
+
+
+def _hand_out_float32(model: Any) -> None:
+    # BertModel's sequence_output is the last of its layers; one cast serves both.
+    last = model.all_encoder_layers[-1]
+    model.all_encoder_layers = model.all_encoder_layers.cast(tf.float32)
+    for name in _TENSORS:
+        tensor = getattr(model, name, None)  # google-research/bert has no word_embedding_output
+        if tensor is last:
+            setattr(model, name, model.all_encoder_layers[-1])
+        elif tensor is not None:
+            setattr(model, name, tf.cast(tensor, tf.float32))
+
+
+def make_get_all_encoder_layers(bert_model: type) -> Callable[[Any], Any]:
+    """BertModel.get_all_encoder_layers, which gives a real list."""
+    original = bert_model.get_all_encoder_layers
+
+    @functools.wraps(original)
+    def get_all_encoder_layers(self: Any) -> Any:
+        layers = original(self)
+        return layers.as_list() if isinstance(layers, EncoderLayers) else layers
+
+    return get_all_encoder_layers
+
+
+def make_embedding_lookup(modeling: types.ModuleType, options: Options) -> Callable[..., Any]:
+    """modeling.embedding_lookup on a 16-bit table."""
+    original = modeling.embedding_lookup
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def embedding_lookup(*args: Any, **kwargs: Any) -> Any:
+        call = signature.bind(*args, **kwargs)
+        # Multiplying by one-hot rows is for TPUs and gives the same values, but Google's one-hot rows are float32.
+        call.arguments["use_one_hot_embeddings"] = False
+        with tf.variable_scope(tf.get_variable_scope(), dtype=tf.as_dtype(options.floatx), auxiliary_name_scope=False):
+            return original(*call.args, **call.kwargs)
+
+    return embedding_lookup
+
+
+def make_embedding_postprocessor(modeling: types.ModuleType, options: Options) -> Callable[..., Any]:
+    """modeling.embedding_postprocessor in float32, rounded at the end."""
+    original = modeling.embedding_postprocessor
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def embedding_postprocessor(*args: Any, **kwargs: Any) -> Any:
+        call = signature.bind(*args, **kwargs)
+        call.arguments["input_tensor"] = tf.cast(call.arguments["input_tensor"], tf.float32)
+        return tf.cast(original(*call.args, **call.kwargs), tf.as_dtype(options.floatx))
+
+    return embedding_postprocessor
