@@ -26,12 +26,13 @@ MRPC_PAIRS = {"train": 6, "dev": 7, "test": 5}
 
 def variables(config: dict = CONFIG, seed: int = 1) -> dict[str, np.ndarray]:
     """All variables that Google's run_squad and run_classifier load, float32, random."""
+    from tf_fastbert.config import BertConfig
     from tf_fastbert.wrap import checkpoints, inputs
 
-    sizes = inputs.BertSizes(**{name: config[name] for name in inputs.BertSizes.__dataclass_fields__})
+    sizes = inputs.BertSizes(BertConfig.from_dict(config), config["vocab_size"], config["max_position_embeddings"], config["type_vocab_size"])
     shapes = dict(checkpoints.bert_variables(sizes, pooler=True))
     for head in ("cls/squad/", ""):
-        shapes.update({f"{head}output_weights": (2, sizes.hidden_size), f"{head}output_bias": (2,)})
+        shapes.update({f"{head}output_weights": (2, config["hidden_size"]), f"{head}output_bias": (2,)})
     rng = np.random.default_rng(seed)
     # Wide enough that answers are decided by more than rounding.
     return {name: ((1.0 if name.endswith("gamma") else 0.0) + 0.3 * rng.standard_normal(shape)).astype(np.float32)

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Optional
 
 import numpy as np
 
+from tf_fastbert import ops
 from tf_fastbert.checkpoint import Checkpoint, CheckpointError, write_checkpoint
+from tf_fastbert.weights import GOOGLE_NAMES, check_checkpoint_dtype
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.inputs import BertSizes
 from tf_fastbert.wrap.scripts import Script
 
-_FLOAT_TYPES = ("float32", "float16", "bfloat16")
-
 
 def bert_variables(sizes: BertSizes, *, pooler: bool) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the variables of Google's BertModel."""
-    hidden, inner = sizes.hidden_size, sizes.intermediate_size
-
-    def dense(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        return {f"{name}/kernel": (rows, columns), f"{name}/bias": (columns,)}
-
-    def layer_norm(name: str) -> dict[str, tuple[int, ...]]:
-        return {f"{name}/LayerNorm/beta": (hidden,), f"{name}/LayerNorm/gamma": (hidden,)}
-
+    encoder = sizes.encoder
+    hidden = encoder.hidden_size
     variables: dict[str, tuple[int, ...]] = {
         "bert/embeddings/word_embeddings": (sizes.vocab_size, hidden),
         "bert/embeddings/token_type_embeddings": (sizes.type_vocab_size, hidden),
         "bert/embeddings/position_embeddings": (sizes.max_position_embeddings, hidden),
-        **layer_norm("bert/embeddings"),
+        "bert/embeddings/LayerNorm/beta": (hidden,),
+        "bert/embeddings/LayerNorm/gamma": (hidden,),
     }
-    for i in range(sizes.num_hidden_layers):
-        layer = f"bert/encoder/layer_{i}"
-        for projection in ("query", "key", "value"):
-            variables.update(dense(f"{layer}/attention/self/{projection}", hidden, hidden))
-        variables.update(dense(f"{layer}/attention/output/dense", hidden, hidden))
-        variables.update(layer_norm(f"{layer}/attention/output"))
-        variables.update(dense(f"{layer}/intermediate/dense", hidden, inner))
-        variables.update(dense(f"{layer}/output/dense", inner, hidden))
-        variables.update(layer_norm(f"{layer}/output"))
+    shapes = ops.weight_shapes(hidden, encoder.intermediate_size)._asdict()
+    for i in range(encoder.num_hidden_layers):
+        variables.update({f"bert/encoder/layer_{i}/{GOOGLE_NAMES[field]}": shape for field, shape in shapes.items()})
     if pooler:
-        variables.update(dense("bert/pooler/dense", hidden, hidden))
+        variables.update({"bert/pooler/dense/kernel": (hidden, hidden), "bert/pooler/dense/bias": (hidden,)})
     return variables
 
 
@@ -64,7 +53,7 @@ def check_for_inference(path: str, flag: str, script: Script, sizes: BertSizes, 
       WrapError: naming the file and the first variable that is wrong.
     """
     checkpoint = _open(path, flag)
-    head = script.head(sizes.hidden_size, num_labels)
+    head = script.head(sizes.encoder.hidden_size, num_labels)
     needed = {**bert_variables(sizes, pooler=script.pooler or restored), **head, **({"global_step": ()} if restored else {})}
     missing = [name for name in needed if name not in checkpoint.variables]
     if missing:
@@ -76,7 +65,7 @@ def check_for_inference(path: str, flag: str, script: Script, sizes: BertSizes, 
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WrapError(f"{flag}={checkpoint.prefix}: variable {missing[0]}{more} missing: {advice}")
     _check_shapes(checkpoint, flag, needed)
-    check_dtype(checkpoint, flag, floatx)
+    _check_dtype(checkpoint, flag, head, floatx)
     for name in needed:  # reading is what verifies the checksums
         _read(checkpoint, flag, name)
     return checkpoint.prefix
@@ -90,27 +79,25 @@ def check_for_training(path: str, flag: str, script: Script, sizes: BertSizes, n
     """
     checkpoint = _open(path, flag)
     needed = bert_variables(sizes, pooler=True)
-    present = {name: shape for name, shape in {**needed, **script.head(sizes.hidden_size, num_labels)}.items()
-               if name in checkpoint.variables}
+    head = script.head(sizes.encoder.hidden_size, num_labels)
+    present = {name: shape for name, shape in {**needed, **head}.items() if name in checkpoint.variables}
     _check_shapes(checkpoint, flag, present)
-    check_dtype(checkpoint, flag, "float32")
+    _check_dtype(checkpoint, flag, head.keys() & present, "float32")
     for name in present:
         _read(checkpoint, flag, name)
     return checkpoint.prefix, [name for name in needed if name not in present]
 
 
-def check_dtype(checkpoint: Checkpoint, flag: str, floatx: str) -> None:
-    """Checks that the float variables of BERT and its head are of type `floatx`."""
-    for name, variable in checkpoint.variables.items():
-        dtype = variable.dtype.name
-        # Optimizer slots (.../adam_m) and the like are not loaded.
-        if dtype in _FLOAT_TYPES and dtype != floatx and name.rpartition("/")[2] in _LEAVES:
-            raise WrapError(f"{flag}={checkpoint.prefix}: it holds {dtype} ({name}), but --floatx={floatx}: pass --floatx={dtype}, or "
-                            "convert it with tools/ckpt_type_convert.py")
-
-
-_LEAVES = {"kernel", "bias", "beta", "gamma", "word_embeddings", "token_type_embeddings", "position_embeddings", "output_weights",
-           "output_bias"}
+def _check_dtype(checkpoint: Checkpoint, flag: str, head: Iterable[str], floatx: str) -> None:
+    try:
+        check_checkpoint_dtype(checkpoint.prefix, floatx)
+    except ValueError as error:
+        raise WrapError(f"{flag}: {error}") from error
+    for name in head:
+        dtype = checkpoint.variables[name].dtype.name
+        if dtype != floatx:
+            raise WrapError(f"{flag}={checkpoint.prefix}: variable {name} is {dtype}, but BERT's variables are {floatx}: convert the whole "
+                            "checkpoint with tools/ckpt_type_convert.py")
 
 
 def float_type(path: str) -> str:
@@ -122,7 +109,7 @@ def write_float32_copy(path: str, copy: str) -> None:
     """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact."""
     checkpoint = Checkpoint(path)
     tensors = {name: checkpoint.read(name) for name in checkpoint.variables}
-    write_checkpoint(copy, {name: value.astype(np.float32) if value.dtype.name in _FLOAT_TYPES else value
+    write_checkpoint(copy, {name: value.astype(np.float32) if value.dtype.name in ("float16", "bfloat16") else value
                             for name, value in tensors.items()})
 
 

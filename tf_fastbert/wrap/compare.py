@@ -49,9 +49,9 @@ def labels(stock_dir: str, our_dir: str) -> dict[str, Any]:
 
 
 def metrics(stock_dir: str, our_dir: str) -> dict[str, list[float]]:
-    """eval_results.txt of both: name -> [stock's value, ours]."""
+    """eval_results.txt of both: name -> [stock's value, ours], for what depends on the model."""
     stock, ours = (_read_metrics(os.path.join(folder, "eval_results.txt")) for folder in (stock_dir, our_dir))
-    return {name: [value, ours[name]] for name, value in stock.items()}
+    return {name: [value, ours[name]] for name, value in stock.items() if name != "global_step"}
 
 
 def report(comparison: dict[str, Any]) -> str:

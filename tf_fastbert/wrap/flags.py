@@ -8,7 +8,7 @@ from absl import flags
 
 from tf_fastbert.wrap.errors import WrapError
 
-_BOOLEAN_WORDS = {"true", "false", "yes", "no"}
+_BOOLEAN_WORDS = {"true", "t", "1", "false", "f", "0"}
 
 
 def define(values: flags.FlagValues = flags.FLAGS) -> None:

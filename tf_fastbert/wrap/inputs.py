@@ -12,50 +12,43 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_fastbert.config import BertConfig
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.scripts import Split, Task
-
-_CONFIG_KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                "max_position_embeddings", "type_vocab_size")
-# The op's limit (an even head size up to 128); said here because the op would say it only when the graph is built.
-_MAX_SIZE_PER_HEAD = 128
 
 
 @dataclasses.dataclass(frozen=True)
 class BertSizes:
-    """The sizes in bert_config.json."""
+    """The sizes in bert_config.json; those with a default are optional in Google's code too."""
+    encoder: BertConfig
     vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
-    type_vocab_size: int
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 16
 
 
 def read_config(path: str) -> BertSizes:
     """Reads and checks --bert_config_file.
 
     Raises:
-      WrapError: no such file, no JSON object, a size missing or not a positive integer, a head size that the op cannot do.
+      WrapError: no such file, no JSON object, a size missing or not a positive integer, a head size or activation that the op
+        cannot do.
     """
+    name = f"--bert_config_file={path}"
     config = _read_json(path, "--bert_config_file")
     if not isinstance(config, dict):
-        raise WrapError(f"--bert_config_file={path}: it must hold a JSON object, as bert_config.json does")
-    for key in _CONFIG_KEYS:
-        if key not in config:
-            raise WrapError(f"--bert_config_file={path}: {key} is missing")
-        if isinstance(config[key], bool) or not isinstance(config[key], int) or config[key] < 1:
-            raise WrapError(f"--bert_config_file={path}: {key} is {config[key]!r}; it must be a positive integer")
-    sizes = BertSizes(**{key: config[key] for key in _CONFIG_KEYS})
-    head_size, rest = divmod(sizes.hidden_size, sizes.num_attention_heads)
-    if rest:
-        raise WrapError(f"--bert_config_file={path}: hidden_size {sizes.hidden_size} is not a multiple of num_attention_heads "
-                        f"{sizes.num_attention_heads}")
-    if head_size % 2 or head_size > _MAX_SIZE_PER_HEAD:
-        raise WrapError(f"--bert_config_file={path}: hidden_size {sizes.hidden_size} over {sizes.num_attention_heads} heads is a head "
-                        f"size of {head_size}; the encoder takes even head sizes up to {_MAX_SIZE_PER_HEAD}")
-    return sizes
+        raise WrapError(f"{name}: it must hold a JSON object, as bert_config.json does")
+    if "vocab_size" not in config:
+        raise WrapError(f"{name}: vocab_size missing")
+    others = {}
+    for key in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
+        if key in config:
+            if isinstance(config[key], bool) or not isinstance(config[key], int) or config[key] < 1:
+                raise WrapError(f"{name}: {key} must be a positive integer, not {config[key]!r}")
+            others[key] = config[key]
+    try:
+        return BertSizes(encoder=BertConfig.from_dict(config, source=name), **others)
+    except ValueError as error:
+        raise WrapError(str(error)) from error
 
 
 def check_vocab(path: str, sizes: BertSizes) -> None:

@@ -120,7 +120,7 @@ def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: Optional[in
     elif not FLAGS.do_train and not trained:
         raise WrapError(f"no model: pass --init_checkpoint, or an --output_dir that holds a trained one (there is none in {FLAGS.output_dir})")
     if trained:
-        checkpoints.check_for_inference(trained, "the checkpoint in --output_dir", script, sizes, num_labels, FLAGS.floatx, restored=True)
+        checkpoints.check_for_inference(trained, "the trained checkpoint in --output_dir, which the Estimator uses", script, sizes, num_labels, FLAGS.floatx, restored=True)
         what = "training goes on from it" if FLAGS.do_train else "it is used, not --init_checkpoint" if FLAGS.init_checkpoint else "it is used"
         notes.append(f"--output_dir holds the trained checkpoint {trained}: {what}")
     return notes
