@@ -2,6 +2,7 @@
 //
 // tf_fastbert/ops.py reads it from the file, before it loads the library: a library built for another minor version of TensorFlow
 // cannot be loaded at all, and the loader's own message (a mangled undefined symbol) does not say why. Hence the marker in front.
+#include "cc/version.h"
 #if __has_include("oneapi/dnnl/dnnl_version.h")
 #include "oneapi/dnnl/dnnl_version.h"
 #endif
@@ -12,10 +13,6 @@
 
 #define TF_FASTBERT_TEXT_(...) #__VA_ARGS__
 #define TF_FASTBERT_TEXT(...) TF_FASTBERT_TEXT_(__VA_ARGS__)
-
-#ifndef TF_FASTBERT_VERSION
-#define TF_FASTBERT_VERSION 0.1.0
-#endif
 
 #ifdef TF_FASTBERT_CUDA
 #define TF_FASTBERT_CUDA_TEXT "true"
