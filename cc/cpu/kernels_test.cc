@@ -1,0 +1,149 @@
+// Every instruction set's kernels against double, for the CPU that runs this; see kernels_test.h.
+#include "cc/cpu/kernels_test.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cc/cpu/float_types.h"
+#include "cc/cpu/kernels.h"
+#include "cc/cpu/reference_encoder.h"
+
+namespace tf_fastbert {
+namespace cpu {
+namespace {
+
+using reference::Matrix;
+
+int failures = 0;
+
+void Expect(bool condition, Isa isa, const std::string& what) {
+  if (condition) return;
+  ++failures;
+  std::fprintf(stderr, "FAILED: kernels of instruction set %d: %s\n", static_cast<int>(isa), what.c_str());
+}
+
+// One head of `depth` in rows [rows, 3 * depth]; scores of about +-10 * scale.
+void TestAttention(const Kernels& kernels, int rows, int depth, bool bfloat16, double scale) {
+  std::mt19937 random(rows * 131 + depth);
+  std::normal_distribution<float> normal;
+  std::vector<float> qkv(static_cast<size_t>(rows) * 3 * depth);
+  std::vector<uint16_t> qkv16(qkv.size());
+  Matrix q, k, v, expected(static_cast<size_t>(rows) * depth);
+  for (size_t i = 0; i < qkv.size(); ++i) {
+    const size_t column = i % (3 * depth);
+    qkv[i] = normal(random) * (column < static_cast<size_t>(depth) ? scale : 1);
+    if (bfloat16) qkv[i] = BFloat16ToFloat(qkv16[i] = FloatToBFloat16(qkv[i]));
+    (column < static_cast<size_t>(depth) ? q : column < static_cast<size_t>(2 * depth) ? k : v).push_back(qkv[i]);
+  }
+  reference::Attend(q, k, v, rows, depth, 0, depth, &expected);
+
+  std::vector<float> out(expected.size(), NAN);
+  std::vector<uint16_t> out16(expected.size(), 0x7fc0);
+  const std::unique_ptr<float, void (*)(void*)> scratch(
+      static_cast<float*>(std::aligned_alloc(256, AttentionScratchBytes(depth))), std::free);
+  for (size_t i = 0; i < AttentionScratchBytes(depth) / sizeof(float); ++i) scratch.get()[i] = NAN;
+  for (int first = 0; first < rows; first += 100) {
+    AttentionTask task;
+    const char* base = bfloat16 ? reinterpret_cast<char*>(qkv16.data()) : reinterpret_cast<char*>(qkv.data());
+    const size_t part = depth * (bfloat16 ? 2 : 4);
+    task.query = base;
+    task.key = base + part;
+    task.value = base + 2 * part;
+    task.row_stride = 3 * depth;
+    task.context = bfloat16 ? static_cast<void*>(out16.data()) : out.data();
+    task.context_stride = task.size_per_head = depth;
+    task.num_keys = rows;
+    task.first_query = first;
+    task.num_queries = std::min(100, rows - first);
+    task.scratch = scratch.get();
+    (bfloat16 ? kernels.attention_bfloat16 : kernels.attention_float)(task);
+  }
+  double worst = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double value = bfloat16 ? BFloat16ToFloat(out16[i]) : out[i];
+    const double error = std::fabs(value - expected[i]) / (bfloat16 ? 0.005 + 0.005 * std::fabs(expected[i]) : 1e-5 + 1e-6 * scale);
+    if (!(error <= worst)) worst = error;
+  }
+  Expect(worst <= 1, kernels.isa, "attention " + std::to_string(rows) + " x " + std::to_string(depth) +
+                                      (bfloat16 ? " bfloat16" : " float32") + ": error / limit " + std::to_string(worst));
+}
+
+void TestLayerNorm(const Kernels& kernels, int width) {
+  const int rows = 3;
+  std::mt19937 random(width);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<size_t>(rows) * width), gamma(width), beta(width), out(x.size());
+  std::vector<uint16_t> out16(x.size());
+  for (float& value : x) value = 30 + normal(random);
+  for (float& value : gamma) value = normal(random);
+  for (float& value : beta) value = normal(random);
+  kernels.layer_norm({x.data(), rows, width, gamma.data(), beta.data(), 1e-5f, out.data(), out16.data()});
+  const Matrix expected = reference::LayerNorm(Matrix(x.begin(), x.end()), rows, Matrix(gamma.begin(), gamma.end()),
+                                               Matrix(beta.begin(), beta.end()), 1e-5f);
+  bool ok = true;
+  for (size_t i = 0; i < x.size(); ++i) {
+    ok = ok && std::fabs(out[i] - expected[i]) <= 2e-5 * (1 + std::fabs(expected[i])) && out16[i] == FloatToBFloat16(out[i]);
+  }
+  Expect(ok, kernels.isa, "LayerNorm of width " + std::to_string(width));
+}
+
+// Every 16-bit pattern to float32 and back; float32 values halfway and near, against the nearest by search.
+void TestConversions(const Kernels& kernels, DataType type) {
+  std::vector<uint16_t> bits(65536), back(65536);
+  std::vector<float> values(65536);
+  for (int i = 0; i < 65536; ++i) bits[i] = static_cast<uint16_t>(i);
+  kernels.to_float(type, bits.data(), values.data(), 65536);
+  kernels.from_float(type, values.data(), back.data(), 65536);
+  const int mantissa = type == DataType::kFloat16 ? 10 : 7, bias = type == DataType::kFloat16 ? 15 : 127;
+  int wrong = 0;
+  for (int i = 0; i < 65536; ++i) {
+    const int exponent = (i & 0x7fff) >> mantissa, fraction = i & ((1 << mantissa) - 1);
+    if (exponent == (0x7fff >> mantissa)) {
+      wrong += fraction != 0 ? !std::isnan(values[i]) : !std::isinf(values[i]) || back[i] != i;
+      continue;
+    }
+    const double magnitude = exponent == 0 ? std::ldexp(fraction, 1 - bias - mantissa)
+                                           : std::ldexp((1 << mantissa) + fraction, exponent - bias - mantissa);
+    wrong += values[i] != static_cast<float>(i & 0x8000 ? -magnitude : magnitude) || back[i] != i;
+  }
+  // Halfway between neighbours (to even) and just beside it.
+  for (int i = 0; i + 1 < (0x7fff >> mantissa) << mantissa; ++i) {
+    const float middle = static_cast<float>((static_cast<double>(values[i]) + values[i + 1]) / 2);
+    if (type == DataType::kBFloat16 && i < 256) continue;  // float32 denormals
+    const float inputs[] = {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, INFINITY)};
+    uint16_t rounded[3];
+    kernels.from_float(type, inputs, rounded, 3);
+    wrong += rounded[0] != i || rounded[1] != i + (i & 1) || rounded[2] != i + 1;
+  }
+  Expect(wrong == 0, kernels.isa, "conversions of type " + std::to_string(static_cast<int>(type)) + ": wrong " + std::to_string(wrong));
+}
+
+}  // namespace
+
+int TestKernels() {
+  for (Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+    const Kernels* kernels = KernelsFor(isa);
+    if (kernels == nullptr) {
+      std::printf("skipped: this CPU lacks instruction set %d\n", static_cast<int>(isa));
+      continue;
+    }
+    for (bool bfloat16 : {false, true}) {
+      for (int depth : {2, 10, 32, 48, 64, 128}) {
+        for (int rows : {1, 15, 33, 130}) TestAttention(*kernels, rows, depth, bfloat16, 1);
+      }
+      TestAttention(*kernels, 1100, 64, bfloat16, 1);  // several key blocks
+      TestAttention(*kernels, 600, 32, bfloat16, 30);  // scores beyond +-100: powers underflow
+    }
+    for (int width : {2, 15, 64, 129, 768}) TestLayerNorm(*kernels, width);
+    for (DataType type : {DataType::kFloat16, DataType::kBFloat16}) TestConversions(*kernels, type);
+  }
+  return failures;
+}
+
+}  // namespace cpu
+}  // namespace tf_fastbert

@@ -1,0 +1,35 @@
+// The engine and the thread guard; see onednn.h.
+#include "cc/cpu/onednn.h"
+
+#include <omp.h>
+
+namespace tf_fastbert {
+namespace cpu {
+
+const dnnl::engine& CpuEngine() {
+  // Never destroyed: streams of threads that outlive main() refer to it.
+  static const dnnl::engine* const engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+dnnl::stream& CpuStream() {
+  thread_local dnnl::stream stream(CpuEngine());
+  return stream;
+}
+
+SingleThreadedOpenMp::SingleThreadedOpenMp() : saved_(omp_get_max_threads()) {
+  if (saved_ != 1) omp_set_num_threads(1);
+}
+
+SingleThreadedOpenMp::~SingleThreadedOpenMp() {
+  if (saved_ != 1) omp_set_num_threads(saved_);
+}
+
+bool HasFastBFloat16() {
+  // Instruction sets are bit masks that contain those they build on.
+  const int needed = static_cast<int>(dnnl::cpu_isa::avx512_core_bf16);
+  return (static_cast<int>(dnnl::get_effective_cpu_isa()) & needed) == needed;
+}
+
+}  // namespace cpu
+}  // namespace tf_fastbert
