@@ -1,0 +1,43 @@
+// Multi-head attention over packed sequences of different lengths.
+#ifndef TF_FASTBERT_CUDA_ATTENTION_H_
+#define TF_FASTBERT_CUDA_ATTENTION_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "cuda/sequence_layout.h"
+#include "cuda/status.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+constexpr int kMaxHeadSize = 128;
+
+struct AttentionArgs {
+  const void* qkv;             // [num_tokens, 3 * num_heads * head_size]: all heads' Q, then K, then V
+  void* context;               // [num_tokens, num_heads * head_size]
+  const AttentionTile* tiles;  // [num_tiles]
+  int num_tiles;
+  int num_heads;
+  int head_size;  // a multiple of 8, at most kMaxHeadSize
+  float scale;    // of the scores: 1 / sqrt(the model's head size)
+};
+
+// Queries that one block works on.
+int AttentionTileSize(int dtype, int head_size);
+
+// context = softmax(scale * Q K^T) V for each sequence and head.
+Status LaunchAttention(const AttentionArgs& args, int dtype, cudaStream_t stream);
+
+// One function a compiled head size (head_size is at most it), each in a file of its own so that they compile side by side.
+void LaunchAttentionMma32(const AttentionArgs& args, int dtype, cudaStream_t stream);
+void LaunchAttentionMma64(const AttentionArgs& args, int dtype, cudaStream_t stream);
+void LaunchAttentionMma96(const AttentionArgs& args, int dtype, cudaStream_t stream);
+void LaunchAttentionMma128(const AttentionArgs& args, int dtype, cudaStream_t stream);
+void LaunchAttentionFp32(const AttentionArgs& args, cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_ATTENTION_H_

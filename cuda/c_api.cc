@@ -1,0 +1,89 @@
+// The C ABI of fastbert_cuda.h over cuda::Encoder: checks handles, keeps the last error, lets no exception out.
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "cuda/encoder.h"
+#include "cuda/fastbert_cuda.h"
+
+struct FastBertCudaEncoder {
+  std::unique_ptr<tf_fastbert::cuda::Encoder> encoder;
+};
+
+struct FastBertCudaWeights {
+  std::unique_ptr<tf_fastbert::cuda::Weights> weights;
+};
+
+namespace {
+
+using tf_fastbert::cuda::Status;
+
+thread_local std::string last_error;
+
+template <typename Function>
+FastBertStatus Guard(Function function) {
+  try {
+    Status status = function();
+    if (!status.ok()) last_error = std::move(status.message);
+    return status.code;
+  } catch (const std::bad_alloc&) {
+    last_error = "out of host memory";
+    return FASTBERT_OUT_OF_MEMORY;
+  } catch (const std::exception& e) {
+    last_error = e.what();
+    return FASTBERT_INTERNAL;
+  }
+}
+
+Status RequireNotNull(const void* pointer, const char* name) {
+  return pointer != nullptr ? Status::Ok() : Status::InvalidArgument(std::string(name) + " is null");
+}
+
+}  // namespace
+
+FastBertStatus fastbert_cuda_create(const FastBertConfig* config, FastBertCudaEncoder** encoder) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(config, "config"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    std::unique_ptr<FastBertCudaEncoder> created(new FastBertCudaEncoder);
+    FASTBERT_RETURN_IF_ERROR(tf_fastbert::cuda::Encoder::Create(*config, &created->encoder));
+    *encoder = created.release();
+    return Status::Ok();
+  });
+}
+
+void fastbert_cuda_destroy(FastBertCudaEncoder* encoder) { delete encoder; }
+
+size_t fastbert_cuda_packed_bytes(const FastBertCudaEncoder* encoder) { return encoder == nullptr ? 0 : encoder->encoder->packed_bytes(); }
+
+FastBertStatus fastbert_cuda_pack_weights(const FastBertCudaEncoder* encoder, const FastBertLayerWeights* layers, void* buffer,
+                                          void* stream, FastBertCudaWeights** weights) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
+    std::unique_ptr<FastBertCudaWeights> created(new FastBertCudaWeights);
+    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Pack(layers, buffer, static_cast<cudaStream_t>(stream), &created->weights));
+    *weights = created.release();
+    return Status::Ok();
+  });
+}
+
+void fastbert_cuda_free_weights(FastBertCudaWeights* weights) { delete weights; }
+
+size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t batch, int32_t seq_len, int32_t num_tokens,
+                                     int32_t remove_padding) {
+  return encoder == nullptr ? 0 : encoder->encoder->WorkspaceBytes(batch, seq_len, num_tokens, remove_padding != 0);
+}
+
+FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights, const FastBertCall* call,
+                                     void* workspace, size_t workspace_bytes, void* stream) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(call, "call"));
+    return encoder->encoder->Forward(*weights->weights, *call, workspace, workspace_bytes, static_cast<cudaStream_t>(stream));
+  });
+}
+
+const char* fastbert_cuda_last_error(void) { return last_error.c_str(); }

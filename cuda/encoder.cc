@@ -1,0 +1,363 @@
+#include "cuda/encoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "cuda/activation.h"
+#include "cuda/attention.h"
+#include "cuda/layer_norm.h"
+
+namespace tf_fastbert {
+namespace cuda {
+namespace {
+
+constexpr int64_t kMaxRows = int64_t{1} << 27;  // batch * seq_len; row numbers are 32-bit, and no GPU's memory holds more
+
+std::string Named(const char* name, int64_t value) { return std::string(name) + " = " + std::to_string(value); }
+
+Status CheckConfig(const FastBertConfig& c) {
+  const auto at_least_1 = [](const char* name, int32_t value) {
+    return value >= 1 ? Status::Ok() : Status::InvalidArgument(Named(name, value) + " must be at least 1");
+  };
+  FASTBERT_RETURN_IF_ERROR(at_least_1("num_layers", c.num_layers));
+  FASTBERT_RETURN_IF_ERROR(at_least_1("num_heads", c.num_heads));
+  FASTBERT_RETURN_IF_ERROR(at_least_1("size_per_head", c.size_per_head));
+  FASTBERT_RETURN_IF_ERROR(at_least_1("inner_size", c.inner_size));
+  if (c.size_per_head % 2 != 0) return Status::InvalidArgument(Named("size_per_head", c.size_per_head) + " must be even");
+  if (c.size_per_head > kMaxHeadSize) {
+    return Status::Unimplemented(Named("size_per_head", c.size_per_head) + " is above the largest supported, " + std::to_string(kMaxHeadSize));
+  }
+  const int64_t hidden = int64_t{c.num_heads} * c.size_per_head;
+  if (hidden > kMaxHiddenSize) {
+    return Status::Unimplemented(Named("hidden size num_heads * size_per_head", hidden) + " is above the largest supported, " +
+                                 std::to_string(kMaxHiddenSize));
+  }
+  if (c.inner_size > (1 << 20)) {
+    return Status::Unimplemented(Named("inner_size", c.inner_size) + " is above the largest supported, " + std::to_string(1 << 20));
+  }
+  if (!(c.epsilon >= 0.0f) || std::isinf(c.epsilon)) {
+    return Status::InvalidArgument("epsilon = " + std::to_string(c.epsilon) + " must be a number of at least 0");
+  }
+  const auto known = [](const char* name, int32_t value, int32_t last) {
+    return value >= 0 && value <= last ? Status::Ok() : Status::InvalidArgument(Named(name, value) + " is not one of the enum's values");
+  };
+  FASTBERT_RETURN_IF_ERROR(known("activation", c.activation, FASTBERT_RELU));
+  FASTBERT_RETURN_IF_ERROR(known("layer_norm", c.layer_norm, FASTBERT_PRE_LAYER_NORM));
+  FASTBERT_RETURN_IF_ERROR(known("dtype", c.dtype, FASTBERT_BFLOAT16));
+  FASTBERT_RETURN_IF_ERROR(known("precision", c.precision, FASTBERT_PRECISION_TF32));
+  return Status::Ok();
+}
+
+Status CheckPointer(const char* name, const void* pointer, uintptr_t alignment) {
+  if (pointer == nullptr) return Status::InvalidArgument(std::string(name) + " is null");
+  if (reinterpret_cast<uintptr_t>(pointer) % alignment == 0) return Status::Ok();
+  return Status::InvalidArgument(std::string(name) + " is not " + std::to_string(alignment) + "-byte aligned");
+}
+
+// Makes the encoder's device current for as long as it lives.
+class ScopedDevice {
+ public:
+  explicit ScopedDevice(int device) {
+    status_ = CudaStatus(cudaGetDevice(&previous_), "cudaGetDevice");
+    if (!status_.ok() || previous_ == device) return;
+    status_ = CudaStatus(cudaSetDevice(device), "cudaSetDevice");
+    restore_ = status_.ok();
+  }
+  ~ScopedDevice() {
+    if (restore_) cudaSetDevice(previous_);
+  }
+  const Status& status() const { return status_; }
+
+ private:
+  int previous_ = 0;
+  bool restore_ = false;
+  Status status_;
+};
+
+}  // namespace
+
+// All inside the caller's workspace. Rows: num_tokens, or batch * seq_len when padding is not removed.
+struct Encoder::Buffers {
+  int32_t* padded_row;
+  int32_t* token;
+  AttentionTile* tiles;
+  void* x;           // [rows, padded_hidden]: the residual stream
+  void* normalized;  // [rows, padded_hidden], pre-LN only: input of the sublayer
+  void* projection;  // [rows, padded_hidden]: output of the sublayer's last product
+  void* qkv;         // [rows, 3 * heads]
+  void* context;     // [rows, heads]
+  void* inner;       // [rows, padded_inner], in the place of qkv and context, which are not needed any more
+  void* gemm;        // cuBLASLt's scratch memory
+};
+
+// One forward pass.
+struct Encoder::Pass {
+  const Weights& weights;
+  const FastBertCall& call;
+  const Buffers& buffers;
+  const SequenceLayout& layout;
+  const GemmRows& gemm_rows;
+  int64_t rows;
+  cudaStream_t stream;
+};
+
+Weights::~Weights() {
+  if (packed_ != nullptr) cudaEventDestroy(packed_);
+}
+
+Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* encoder) {
+  FASTBERT_RETURN_IF_ERROR(CheckConfig(config));
+  int device = 0, major = 0, minor = 0;
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaGetDevice(&device), "cudaGetDevice"));
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute"));
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute"));
+  const int capability = major * 10 + minor;
+  if (config.dtype == FASTBERT_BFLOAT16 && capability < 80) {
+    return Status::Unimplemented("bfloat16 needs a GPU of compute capability 8.0; this one has " + std::to_string(major) + "." +
+                                 std::to_string(minor));
+  }
+  std::unique_ptr<Encoder> e(new Encoder(config, device));
+  FASTBERT_RETURN_IF_ERROR(Gemms::Create(config, e->dimensions_, capability, &e->gemms_));
+  *encoder = std::move(e);
+  return Status::Ok();
+}
+
+Status Encoder::Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream, std::unique_ptr<Weights>* weights) const {
+  if (layers == nullptr) return Status::InvalidArgument("layers is null");
+  FASTBERT_RETURN_IF_ERROR(CheckPointer("the packed weights' buffer", buffer, 256));
+  ScopedDevice device(device_);
+  FASTBERT_RETURN_IF_ERROR(device.status());
+  std::unique_ptr<Weights> w(new Weights);
+  w->owner_ = this;
+  w->stream_ = stream;
+  FASTBERT_RETURN_IF_ERROR(PackWeights(config_, dimensions_, layers, buffer, stream, &w->layers_));
+  w->gemms_ = std::vector<GemmLayer>(config_.num_layers);
+  for (int i = 0; i < config_.num_layers; ++i) {
+    FASTBERT_RETURN_IF_ERROR(gemms_->PrepareLayer(w->layers_[i].qkv_bias, w->layers_[i].intermediate_bias, &w->gemms_[i]));
+  }
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventCreateWithFlags(&w->packed_, cudaEventDisableTiming), "cudaEventCreateWithFlags"));
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventRecord(w->packed_, stream), "cudaEventRecord"));
+  *weights = std::move(w);
+  return Status::Ok();
+}
+
+int Encoder::TileSize() const { return AttentionTileSize(config_.dtype, dimensions_.padded_head); }
+
+size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const {
+  size_t used = 0;
+  const auto take = [&](int64_t bytes) {
+    char* p = workspace + used;
+    used += (bytes + 255) / 256 * 256;
+    return p;
+  };
+  const Dimensions& d = dimensions_;
+  const int64_t row = rows * SizeOf(config_.dtype);
+  buffers->padded_row = reinterpret_cast<int32_t*>(take(num_tokens * sizeof(int32_t)));
+  buffers->token = reinterpret_cast<int32_t*>(take(batch * seq_len * sizeof(int32_t)));
+  buffers->tiles = reinterpret_cast<AttentionTile*>(
+      take(MaxAttentionTiles(static_cast<int>(batch), num_tokens, TileSize()) * sizeof(AttentionTile)));
+  buffers->x = take(row * d.padded_hidden);
+  buffers->normalized = config_.layer_norm == FASTBERT_PRE_LAYER_NORM ? take(row * d.padded_hidden) : nullptr;
+  buffers->projection = take(row * d.padded_hidden);
+  const size_t shared_from = used;
+  buffers->qkv = take(row * 3 * d.heads);
+  buffers->context = take(row * d.heads);
+  const size_t after_attention = used;
+  used = shared_from;
+  buffers->inner = take(row * d.padded_inner);
+  used = std::max(used, after_attention);
+  buffers->gemm = take(gemms_->workspace_bytes());
+  return used;
+}
+
+size_t Encoder::WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const {
+  if (batch <= 0 || seq_len <= 0 || num_tokens <= 0) return 0;
+  const int64_t padded_rows = static_cast<int64_t>(batch) * seq_len;
+  Buffers buffers;
+  return PlanBuffers(batch, seq_len, num_tokens, remove_padding ? num_tokens : padded_rows, nullptr, &buffers);
+}
+
+Status Encoder::WaitForWeights(const Weights& weights, cudaStream_t stream) const {
+  if (stream == weights.stream_ || weights.ready_.load(std::memory_order_acquire)) return Status::Ok();
+  const cudaError_t state = cudaEventQuery(weights.packed_);
+  if (state == cudaSuccess) {
+    weights.ready_.store(true, std::memory_order_release);
+    return Status::Ok();
+  }
+  cudaGetLastError();
+  return CudaStatus(cudaStreamWaitEvent(stream, weights.packed_, 0), "cudaStreamWaitEvent");
+}
+
+Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
+                        cudaStream_t stream) const {
+  if (weights.owner_ != this) return Status::InvalidArgument("the weights were packed by another encoder");
+  if (call.batch < 0) return Status::InvalidArgument(Named("batch", call.batch) + " is negative");
+  if (call.seq_len < 0) return Status::InvalidArgument(Named("seq_len", call.seq_len) + " is negative");
+  const int64_t padded_rows = static_cast<int64_t>(call.batch) * call.seq_len;
+  if (padded_rows == 0) return Status::Ok();
+  if (padded_rows > kMaxRows) {
+    return Status::Unimplemented(Named("batch * seq_len", padded_rows) + " is above the largest supported, " + std::to_string(kMaxRows));
+  }
+  FASTBERT_RETURN_IF_ERROR(CheckPointer("input", call.input, 16));
+  FASTBERT_RETURN_IF_ERROR(CheckPointer("output", call.output, 16));
+  ScopedDevice device(device_);
+  FASTBERT_RETURN_IF_ERROR(device.status());
+  HostLengths lengths;
+  FASTBERT_RETURN_IF_ERROR(lengths.Init(call.batch, call.seq_len, call.sequence_length, call.mask));
+  const int num_tokens = lengths.num_tokens();
+  if (num_tokens == 0) {
+    const size_t bytes = padded_rows * dimensions_.hidden * SizeOf(config_.dtype) * (config_.all_layers ? config_.num_layers : 1);
+    return CudaStatus(cudaMemsetAsync(call.output, 0, bytes, stream), "cudaMemsetAsync of the output");
+  }
+
+  const int64_t rows = call.remove_padding ? num_tokens : padded_rows;
+  Buffers buffers;
+  FASTBERT_RETURN_IF_ERROR(CheckPointer("workspace", workspace, 256));
+  const size_t needed = PlanBuffers(call.batch, call.seq_len, num_tokens, rows, static_cast<char*>(workspace), &buffers);
+  if (workspace_bytes < needed) {
+    return Status::InvalidArgument("the workspace has " + std::to_string(workspace_bytes) + " bytes; " + std::to_string(needed) +
+                                   " are needed for " + Named("batch", call.batch) + ", " + Named("seq_len", call.seq_len) + ", " +
+                                   Named("num_tokens", num_tokens));
+  }
+  FASTBERT_RETURN_IF_ERROR(WaitForWeights(weights, stream));
+
+  SequenceLayout layout;
+  layout.batch = call.batch;
+  layout.seq_len = call.seq_len;
+  layout.num_tokens = num_tokens;
+  layout.dense = num_tokens == padded_rows;
+  if (!layout.dense) {
+    layout.padded_row = buffers.padded_row;
+    layout.token = buffers.token;
+  }
+  layout.tiles = buffers.tiles;
+  FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, TileSize(), &layout, stream));
+  GemmRows gemm_rows;
+  FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(rows, &gemm_rows));
+  return RunLayers({weights, call, buffers, layout, gemm_rows, rows, stream});
+}
+
+Status Encoder::RunLayers(const Pass& pass) const {
+  const Buffers& b = pass.buffers;
+  const bool pre = config_.layer_norm == FASTBERT_PRE_LAYER_NORM;
+  // With no padding and no padded columns the user's rows are packed rows: nothing to gather or scatter.
+  const bool same_rows = pass.layout.dense && dimensions_.hidden == dimensions_.padded_hidden;
+
+  const void* x = pass.call.input;  // the residual stream; rows as in b.x
+  if (!same_rows) {
+    PackRowsArgs pack;
+    pack.input = pass.call.input;
+    pack.padded_row = pass.layout.padded_row;
+    pack.packed = b.x;
+    pack.also_zero = b.context;  // attention writes no rows beyond the tokens; the products then read zeros there
+    pack.also_zero_columns = dimensions_.heads;
+    pack.num_tokens = pass.layout.num_tokens;
+    pack.rows = pass.rows;
+    pack.hidden = dimensions_.hidden;
+    pack.padded_hidden = dimensions_.padded_hidden;
+    FASTBERT_RETURN_IF_ERROR(LaunchPackRows(pack, config_.dtype, pass.stream));
+    x = b.x;
+  }
+
+  LayerNormArgs norm;
+  norm.rows = pass.rows;
+  norm.hidden = dimensions_.hidden;
+  norm.padded_hidden = dimensions_.padded_hidden;
+  norm.epsilon = config_.epsilon;
+  if (pre) {
+    LayerNormArgs first = norm;
+    first.residual = x;
+    first.gamma = pass.weights.layers_[0].attention_layer_norm_gamma;
+    first.beta = pass.weights.layers_[0].attention_layer_norm_beta;
+    first.normalized = b.normalized;
+    FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(first, config_.dtype, pass.stream));
+  }
+
+  const size_t output_bytes = static_cast<size_t>(pass.layout.batch) * pass.layout.seq_len * dimensions_.hidden * SizeOf(config_.dtype);
+  for (int i = 0; i < config_.num_layers; ++i) {
+    const PackedLayer& layer = pass.weights.layers_[i];
+    const bool last = i + 1 == config_.num_layers;
+
+    // Post: x = LN(x + attention(x)). Pre: x = x + attention(normalized), normalized = LN(x) for the feed-forward part.
+    FASTBERT_RETURN_IF_ERROR(Attend(pass, i, pre ? b.normalized : x, b.projection));
+    LayerNormArgs middle = norm;
+    middle.projection = b.projection;
+    middle.bias = layer.attention_output_bias;
+    middle.residual = x;
+    middle.gamma = pre ? layer.output_layer_norm_gamma : layer.attention_layer_norm_gamma;
+    middle.beta = pre ? layer.output_layer_norm_beta : layer.attention_layer_norm_beta;
+    middle.sum = pre ? b.x : nullptr;
+    middle.normalized = pre ? b.normalized : b.x;
+    FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(middle, config_.dtype, pass.stream));
+    x = b.x;
+
+    // The same around the feed-forward part; pre prepares the next layer's `normalized`.
+    FASTBERT_RETURN_IF_ERROR(FeedForward(pass, i, pre ? b.normalized : x, b.projection));
+    void* output = nullptr;
+    if (config_.all_layers) {
+      output = static_cast<char*>(pass.call.output) + i * output_bytes;
+    } else if (last) {
+      output = pass.call.output;
+    }
+    LayerNormArgs end = norm;
+    end.projection = b.projection;
+    end.bias = layer.output_bias;
+    end.residual = x;
+    if (!pre) {
+      end.gamma = layer.output_layer_norm_gamma;
+      end.beta = layer.output_layer_norm_beta;
+    } else if (!last) {
+      end.gamma = pass.weights.layers_[i + 1].attention_layer_norm_gamma;
+      end.beta = pass.weights.layers_[i + 1].attention_layer_norm_beta;
+      end.normalized = b.normalized;
+    }
+    void** result = pre ? &end.sum : &end.normalized;
+    if (output != nullptr && same_rows) {
+      *result = output;
+      x = output;
+    } else {
+      if (!last) *result = b.x;
+      end.output = output;
+      end.output_is_sum = pre;
+      end.token = output != nullptr ? pass.layout.token : nullptr;
+      end.output_rows = static_cast<int64_t>(pass.layout.batch) * pass.layout.seq_len;
+    }
+    FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(end, config_.dtype, pass.stream));
+  }
+  return Status::Ok();
+}
+
+// projection = attention(input) times the output kernel, without its bias.
+Status Encoder::Attend(const Pass& pass, int i, const void* input, void* projection) const {
+  const Buffers& b = pass.buffers;
+  const PackedLayer& layer = pass.weights.layers_[i];
+  const GemmLayer& gemm = pass.weights.gemms_[i];
+  FASTBERT_RETURN_IF_ERROR(gemms_->Run(kGemmQkv, gemm, pass.gemm_rows, input, layer.qkv_kernel, b.qkv, b.gemm, pass.stream));
+  AttentionArgs attention;
+  attention.qkv = b.qkv;
+  attention.context = b.context;
+  attention.tiles = pass.layout.tiles;
+  attention.num_tiles = pass.layout.num_tiles;
+  attention.num_heads = dimensions_.num_heads;
+  attention.head_size = dimensions_.padded_head;
+  attention.scale = 1.0f / std::sqrt(static_cast<float>(dimensions_.head));
+  FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention, config_.dtype, pass.stream));
+  return gemms_->Run(kGemmAttentionOutput, gemm, pass.gemm_rows, b.context, layer.attention_output_kernel, projection, b.gemm, pass.stream);
+}
+
+// projection = activation(input times the intermediate kernel + bias) times the output kernel, without its bias.
+Status Encoder::FeedForward(const Pass& pass, int i, const void* input, void* projection) const {
+  const Buffers& b = pass.buffers;
+  const PackedLayer& layer = pass.weights.layers_[i];
+  const GemmLayer& gemm = pass.weights.gemms_[i];
+  FASTBERT_RETURN_IF_ERROR(gemms_->Run(kGemmIntermediate, gemm, pass.gemm_rows, input, layer.intermediate_kernel, b.inner, b.gemm, pass.stream));
+  if (!gemms_->fuses_activation()) {
+    FASTBERT_RETURN_IF_ERROR(LaunchBiasActivation(b.inner, layer.intermediate_bias, pass.rows, dimensions_.padded_inner,
+                                                  config_.activation, config_.dtype, pass.stream));
+  }
+  return gemms_->Run(kGemmOutput, gemm, pass.gemm_rows, b.inner, layer.output_kernel, projection, b.gemm, pass.stream);
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert

@@ -1,0 +1,67 @@
+// BERT's encoder on one CUDA device: the layer loop, and the one place that knows the workspace.
+#ifndef TF_FASTBERT_CUDA_ENCODER_H_
+#define TF_FASTBERT_CUDA_ENCODER_H_
+
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "cuda/dimensions.h"
+#include "cuda/fastbert_cuda.h"
+#include "cuda/gemm.h"
+#include "cuda/pack_weights.h"
+#include "cuda/sequence_layout.h"
+#include "cuda/status.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+class Weights {
+ public:
+  ~Weights();
+
+ private:
+  friend class Encoder;
+  std::vector<PackedLayer> layers_;
+  std::vector<GemmLayer> gemms_;
+  const class Encoder* owner_ = nullptr;
+  cudaStream_t stream_ = nullptr;  // on which they were packed
+  cudaEvent_t packed_ = nullptr;
+  mutable std::atomic<bool> ready_{false};  // the event has been seen to be over
+};
+
+class Encoder {
+ public:
+  // For the current device.
+  static Status Create(const FastBertConfig& config, std::unique_ptr<Encoder>* encoder);
+
+  size_t packed_bytes() const { return PackedBytes(config_, dimensions_); }
+  Status Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream, std::unique_ptr<Weights>* weights) const;
+
+  size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const;
+  Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes, cudaStream_t stream) const;
+
+ private:
+  struct Buffers;
+  struct Pass;
+
+  Encoder(const FastBertConfig& config, int device) : config_(config), dimensions_(config), device_(device) {}
+  int TileSize() const;
+  size_t PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const;
+  Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
+  Status RunLayers(const Pass& pass) const;
+  Status Attend(const Pass& pass, int layer, const void* input, void* projection) const;
+  Status FeedForward(const Pass& pass, int layer, const void* input, void* projection) const;
+
+  const FastBertConfig config_;
+  const Dimensions dimensions_;
+  const int device_;
+  std::unique_ptr<Gemms> gemms_;
+};
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_ENCODER_H_
