@@ -1,0 +1,226 @@
+"""The CUDA encoder's C ABI (cuda/fastbert_cuda.h) from Python: ctypes and PyTorch tensors, no TensorFlow.
+
+Used by the benchmarks and by tests/gpu. The library is the file named by the environment variable TF_FASTBERT_CUDA_LIBRARY, or what
+`bazel build //cuda:libfastbert_cuda.so` made.
+"""
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import torch
+
+STATUS_NAMES = ("OK", "INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_MEMORY", "INTERNAL")
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+ACTIVATIONS = {"gelu_tanh": 0, "gelu_erf": 1, "relu": 2}
+LAYER_NORMS = {"post": 0, "pre": 1}
+PRECISIONS = {"default": 0, "tf32": 1}
+
+WEIGHT_NAMES = (
+    "query_kernel", "query_bias", "key_kernel", "key_bias", "value_kernel", "value_bias",
+    "attention_output_kernel", "attention_output_bias", "attention_layer_norm_gamma", "attention_layer_norm_beta",
+    "intermediate_kernel", "intermediate_bias", "output_kernel", "output_bias",
+    "output_layer_norm_gamma", "output_layer_norm_beta")
+
+
+class FastBertError(RuntimeError):
+    """A call of the C ABI failed; `status` is one of STATUS_NAMES."""
+
+    def __init__(self, status: str, message: str):
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """What FastBertConfig holds; `dtype` is a torch dtype, the rest in words."""
+    num_layers: int
+    num_heads: int
+    size_per_head: int
+    inner_size: int
+    dtype: torch.dtype = torch.float16
+    activation: str = "gelu_tanh"
+    layer_norm: str = "post"
+    precision: str = "default"
+    all_layers: bool = False
+    epsilon: float = 1e-12
+
+    @property
+    def hidden_size(self) -> int:
+        return self.num_heads * self.size_per_head
+
+    def weight_shape(self, name: str) -> tuple[int, ...]:
+        h, i = self.hidden_size, self.inner_size
+        if name.endswith("kernel"):
+            return {"intermediate_kernel": (h, i), "output_kernel": (i, h)}.get(name, (h, h))
+        return (i,) if name == "intermediate_bias" else (h,)
+
+
+class _Config(ctypes.Structure):
+    _fields_ = [("num_layers", ctypes.c_int32), ("num_heads", ctypes.c_int32), ("size_per_head", ctypes.c_int32),
+                ("inner_size", ctypes.c_int32), ("epsilon", ctypes.c_float), ("activation", ctypes.c_int32),
+                ("layer_norm", ctypes.c_int32), ("dtype", ctypes.c_int32), ("precision", ctypes.c_int32), ("all_layers", ctypes.c_int32)]
+
+
+class _LayerWeights(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in WEIGHT_NAMES]
+
+
+class _Call(ctypes.Structure):
+    _fields_ = [("input", ctypes.c_void_p), ("output", ctypes.c_void_p), ("batch", ctypes.c_int32), ("seq_len", ctypes.c_int32),
+                ("sequence_length", ctypes.c_void_p), ("mask", ctypes.c_void_p), ("remove_padding", ctypes.c_int32)]
+
+
+def library_path() -> pathlib.Path:
+    """Where the library is looked for."""
+    if "TF_FASTBERT_CUDA_LIBRARY" in os.environ:
+        return pathlib.Path(os.environ["TF_FASTBERT_CUDA_LIBRARY"])
+    return pathlib.Path(__file__).resolve().parent.parent / "bazel-bin" / "cuda" / "libfastbert_cuda.so"
+
+
+_library = None
+
+
+def library() -> ctypes.CDLL:
+    """The loaded library, with its functions' types set."""
+    global _library
+    if _library is None:
+        lib = ctypes.CDLL(str(library_path()))
+        pointer, i32, size = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
+        for name, result, arguments in (
+                ("create", i32, [ctypes.POINTER(_Config), ctypes.POINTER(pointer)]),
+                ("destroy", None, [pointer]),
+                ("packed_bytes", size, [pointer]),
+                ("pack_weights", i32, [pointer, ctypes.POINTER(_LayerWeights), pointer, pointer, ctypes.POINTER(pointer)]),
+                ("free_weights", None, [pointer]),
+                ("workspace_bytes", size, [pointer, i32, i32, i32, i32]),
+                ("forward", i32, [pointer, pointer, ctypes.POINTER(_Call), pointer, size, pointer]),
+                ("last_error", ctypes.c_char_p, [])):
+            function = getattr(lib, "fastbert_cuda_" + name)
+            function.restype, function.argtypes = result, arguments
+        _library = lib
+    return _library
+
+
+def _check(status: int) -> None:
+    if status != 0:
+        raise FastBertError(STATUS_NAMES[status], library().fastbert_cuda_last_error().decode())
+
+
+def _stream() -> int:
+    return torch.cuda.current_stream().cuda_stream
+
+
+class PackedWeights:
+    """Weights packed on the current stream. Keeps the source tensors, which the C ABI needs unchanged, and the buffer."""
+
+    def __init__(self, encoder: "CudaEncoder", layers: Sequence[dict[str, torch.Tensor]], buffer: torch.Tensor | None = None):
+        self.layers = layers
+        self.buffer = torch.empty(encoder.packed_bytes(), dtype=torch.uint8, device="cuda") if buffer is None else buffer
+        structs = (_LayerWeights * len(layers))(*[_LayerWeights(*[layer[name].data_ptr() for name in WEIGHT_NAMES]) for layer in layers])
+        self.handle = ctypes.c_void_p()
+        _check(library().fastbert_cuda_pack_weights(encoder.handle, structs, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)))
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            library().fastbert_cuda_free_weights(self.handle)
+
+
+class CudaEncoder:
+    """An encoder for the current CUDA device."""
+
+    def __init__(self, config: EncoderConfig):
+        self.config = config
+        c = _Config(config.num_layers, config.num_heads, config.size_per_head, config.inner_size, config.epsilon,
+                    ACTIVATIONS[config.activation], LAYER_NORMS[config.layer_norm], DTYPES[config.dtype], PRECISIONS[config.precision],
+                    int(config.all_layers))
+        self.handle = ctypes.c_void_p()
+        _check(library().fastbert_cuda_create(ctypes.byref(c), ctypes.byref(self.handle)))
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            library().fastbert_cuda_destroy(self.handle)
+
+    def packed_bytes(self) -> int:
+        return library().fastbert_cuda_packed_bytes(self.handle)
+
+    def workspace_bytes(self, batch: int, seq_len: int, num_tokens: int, remove_padding: bool = True) -> int:
+        return library().fastbert_cuda_workspace_bytes(self.handle, batch, seq_len, num_tokens, int(remove_padding))
+
+    def forward(self, weights: PackedWeights, inputs: torch.Tensor, output: torch.Tensor, workspace: torch.Tensor, *,
+                lengths: Sequence[int] | None = None, mask: torch.Tensor | None = None, remove_padding: bool = True,
+                workspace_bytes: int | None = None) -> None:
+        """Queues one pass on the current stream.
+
+        inputs: [B, S, H] on the GPU; output: [B, S, H], or [L, B, S, H]; workspace: uint8, at least workspace_bytes(...) long;
+        lengths: B numbers; mask: int32 [B, S] in host memory. Raises FastBertError.
+        """
+        c_lengths = None if lengths is None else (ctypes.c_int32 * len(lengths))(*lengths)
+        call = _Call(inputs.data_ptr(), output.data_ptr(), inputs.shape[0], inputs.shape[1],
+                     None if c_lengths is None else ctypes.addressof(c_lengths), None if mask is None else mask.data_ptr(),
+                     int(remove_padding))
+        size = workspace.numel() if workspace_bytes is None else workspace_bytes
+        _check(library().fastbert_cuda_forward(self.handle, weights.handle, ctypes.byref(call), workspace.data_ptr(), size, _stream()))
+
+
+def random_layers(config: EncoderConfig, generator: torch.Generator) -> list[dict[str, torch.Tensor]]:
+    """Weights of such a scale that activations stay near one, on the GPU, in the config's dtype."""
+    layers = []
+    for _ in range(config.num_layers):
+        layer = {}
+        for name in WEIGHT_NAMES:
+            values = torch.randn(config.weight_shape(name), generator=generator, device="cuda")
+            if name.endswith("kernel"):
+                values = values / values.shape[0] ** 0.5
+            elif name.endswith("gamma"):
+                values = 1.0 + 0.1 * values
+            else:
+                values = 0.1 * values
+            layer[name] = values.to(config.dtype)
+        layers.append(layer)
+    return layers
+
+
+def reference(config: EncoderConfig, layers: Sequence[dict[str, torch.Tensor]], inputs: torch.Tensor, mask: torch.Tensor,
+              dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """BERT's encoder in plain PyTorch: [B, S, H] or [L, B, S, H], zero where mask [B, S] is zero."""
+    valid = mask.to(inputs.device) != 0
+    x = torch.where(valid[..., None], inputs.to(dtype), torch.zeros((), dtype=dtype, device=inputs.device))
+    batch, seq_len, hidden = x.shape
+    bias = torch.where(valid, 0.0, float("-inf")).to(dtype)[:, None, None, :]
+    bias = torch.where(valid.any(1)[:, None, None, None], bias, torch.zeros_like(bias))
+
+    def norm(y, w, name):
+        return torch.nn.functional.layer_norm(y, (hidden,), w[name + "_gamma"], w[name + "_beta"], config.epsilon)
+
+    def heads(y):
+        return y.view(batch, seq_len, config.num_heads, config.size_per_head).transpose(1, 2)
+
+    def attention(y, w):
+        q, k, v = (heads(y @ w[n + "_kernel"] + w[n + "_bias"]) for n in ("query", "key", "value"))
+        p = torch.softmax(q @ k.transpose(2, 3) / config.size_per_head ** 0.5 + bias, dim=-1)
+        context = (p @ v).transpose(1, 2).reshape(batch, seq_len, hidden)
+        return context @ w["attention_output_kernel"] + w["attention_output_bias"]
+
+    def feed_forward(y, w):
+        y = y @ w["intermediate_kernel"] + w["intermediate_bias"]
+        if config.activation == "relu":
+            y = torch.relu(y)
+        else:
+            y = torch.nn.functional.gelu(y, approximate="tanh" if config.activation == "gelu_tanh" else "none")
+        return y @ w["output_kernel"] + w["output_bias"]
+
+    outputs = []
+    for layer in layers:
+        w = {name: tensor.to(dtype) for name, tensor in layer.items()}
+        if config.layer_norm == "post":
+            x = norm(x + attention(x, w), w, "attention_layer_norm")
+            x = norm(x + feed_forward(x, w), w, "output_layer_norm")
+        else:
+            x = x + attention(norm(x, w, "attention_layer_norm"), w)
+            x = x + feed_forward(norm(x, w, "output_layer_norm"), w)
+        outputs.append(torch.where(valid[..., None], x, torch.zeros_like(x)))
+    return torch.stack(outputs) if config.all_layers else outputs[-1]
