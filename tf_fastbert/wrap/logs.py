@@ -25,6 +25,7 @@ _NOISE = re.compile("|".join((
     r"Running \w+ on CPU/GPU",
     r"(prediction|evaluation)_loop marked as finished",
     r"(Graph was finalized|Running local_init_op|Done running local_init_op)",
+    r"Reraising captured error",
     r"Could not find trained model in model_dir",
 )))
 
