@@ -41,7 +41,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="what bert_config.json says where the model uses the erf form of GELU (default: gelu; see below)",
     )
     parser.add_argument(
-        "--ignore_unexpected", action="store_true", help="leave out tensors that are no part of Google's BERT, instead of refusing"
+        "--ignore_unexpected",
+        action="store_true",
+        help="leave out tensors that are no part of Google's BERT, instead of refusing",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the initializer of a pooler that the model lacks (default: 1)")
     return parser.parse_args(arguments)

@@ -43,7 +43,8 @@ def test_squad_evaluate_v1_1(squad_files):
 
 def test_squad_evaluate_v2_0(squad_files, tmp_path):
     (tmp_path / "odds.json").write_text('{"1": -3.5, "2": 0.5}')
-    result = run("squad_evaluate_v2_0.py", *squad_files, "--na_prob_file", tmp_path / "odds.json", "--out_file", tmp_path / "out.json")
+    files = ("--na_prob_file", tmp_path / "odds.json", "--out_file", tmp_path / "out.json")
+    result = run("squad_evaluate_v2_0.py", *squad_files, *files)
     assert result.returncode == 0, result.stderr
     scores = json.loads((tmp_path / "out.json").read_text())
     assert scores["exact"] == 50.0 and scores["total"] == 2 and scores["best_exact"] == 50.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from tf_fastbert.checkpoint.errors import CheckpointError
+from tf_fastbert.checkpoint.huggingface_names import Source, encoder_sources, head_sources
 from tf_fastbert.checkpoint.state_dict import StateDict, open_state_dict
 from tf_fastbert.checkpoint.writer import write_checkpoint
 
@@ -27,16 +27,10 @@ _CONFIG_KEYS = (
     "attention_probs_dropout_prob", "hidden_dropout_prob", "hidden_size", "initializer_range", "intermediate_size",
     "max_position_embeddings", "num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size",
 )  # fmt: skip
-_CONFIG_DEFAULTS = {"attention_probs_dropout_prob": 0.1, "hidden_dropout_prob": 0.1, "initializer_range": 0.02, "type_vocab_size": 2}
+_CONFIG_DEFAULTS = {
+    "attention_probs_dropout_prob": 0.1, "hidden_dropout_prob": 0.1, "initializer_range": 0.02, "type_vocab_size": 2,
+}  # fmt: skip
 _MARK = "embeddings.word_embeddings.weight"
-
-
-class Source(NamedTuple):
-    """Where a Google variable comes from: a PyTorch name (without the model's prefix), its shape there, and how it is turned."""
-
-    name: str
-    shape: tuple[int, ...]
-    transpose: bool = False
 
 
 class HuggingFaceReport(NamedTuple):
@@ -72,9 +66,11 @@ def convert_huggingface(
       CheckpointError: naming the file, and the tensors that are missing, unexpected or of the wrong shape.
     """
     config, notes = _bert_config(os.path.join(model_dir, "config.json"), hidden_act)
+    vocabulary = _vocabulary(model_dir)
+    notes += _tokenizer_notes(model_dir, len(vocabulary), config["vocab_size"])
     with open_state_dict(model_dir) as state:
         prefix = _model_prefix(state)
-        sources = dict(_encoder_sources(config)) | dict(_head_sources(state, config))
+        sources = dict(encoder_sources(config)) | dict(head_sources(state.names, config))
         pooler = [name for name in sources if name.startswith("bert/pooler/")]
         initialised = [name for name in pooler if _find(state, prefix, sources[name]) is None]
         if len(initialised) not in (0, len(pooler)):
@@ -92,13 +88,10 @@ def convert_huggingface(
             f"the model has no pooler: {', '.join(initialised)} were initialised at random (seed {seed}), as Google's code does "
             "before training. Question answering does not use them; classification must be fine-tuned."
         )
-    os.makedirs(output_dir, exist_ok=True)
-    notes += _write_vocab(model_dir, output_dir, config["vocab_size"])
-    with open(os.path.join(output_dir, "bert_config.json"), "w", encoding="utf-8") as file:
-        json.dump(config, file, indent=2, sort_keys=True)
-        file.write("\n")
     checkpoint = os.path.join(output_dir, "bert_model.ckpt")
     write_checkpoint(checkpoint, tensors)
+    _write_text(os.path.join(output_dir, "bert_config.json"), json.dumps(config, indent=2, sort_keys=True) + "\n")
+    _write_text(os.path.join(output_dir, "vocab.txt"), "".join(token + "\n" for token in vocabulary))
     return HuggingFaceReport(checkpoint, len(tensors), initialised, ignored, notes)
 
 
@@ -113,6 +106,14 @@ def _load_json(path: str) -> dict:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")
     return value
+
+
+def _write_text(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _bert_config(path: str, hidden_act: str) -> tuple[dict, list[str]]:
@@ -138,8 +139,8 @@ def _bert_config(path: str, hidden_act: str) -> tuple[dict, list[str]]:
         if hidden_act == "gelu":
             config["hidden_act"] = "gelu"
             notes.append(
-                "the model was trained with the erf form of GELU; bert_config.json says \"gelu\", which Google's code computes in the "
-                "tanh form. After fine-tuning this does not matter; for the exact original use --hidden_act gelu_erf."
+                "the model was trained with the erf form of GELU; bert_config.json says \"gelu\", which Google's code computes "
+                "in the tanh form. After fine-tuning this does not matter; for the exact original use --hidden_act gelu_erf."
             )
     elif hidden_act == "gelu_erf":
         raise CheckpointError(f"{path}: hidden_act is {source_act!r}, not the erf form of GELU: leave out --hidden_act gelu_erf")
@@ -148,59 +149,6 @@ def _bert_config(path: str, hidden_act: str) -> tuple[dict, list[str]]:
         config["layer_norm_eps"] = epsilon
         notes.append(f"layer_norm_eps is {epsilon}, Google's code always uses 1e-12: hidden states differ slightly")
     return config, notes
-
-
-def _encoder_sources(config: dict) -> Iterator[tuple[str, Source]]:
-    """(Google name, Source) of embeddings, layers and pooler."""
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-
-    def dense(google: str, torch: str, inputs: int, outputs: int):
-        yield f"{google}/kernel", Source(f"{torch}.weight", (outputs, inputs), transpose=True)
-        yield f"{google}/bias", Source(f"{torch}.bias", (outputs,))
-
-    def layer_norm(google: str, torch: str):
-        yield f"{google}/LayerNorm/gamma", Source(f"{torch}.LayerNorm.weight", (hidden,))
-        yield f"{google}/LayerNorm/beta", Source(f"{torch}.LayerNorm.bias", (hidden,))
-
-    for kind, rows in (
-        ("word", config["vocab_size"]),
-        ("position", config["max_position_embeddings"]),
-        ("token_type", config["type_vocab_size"]),
-    ):
-        yield f"bert/embeddings/{kind}_embeddings", Source(f"embeddings.{kind}_embeddings.weight", (rows, hidden))
-    yield from layer_norm("bert/embeddings", "embeddings")
-    for i in range(config["num_hidden_layers"]):
-        google, torch = f"bert/encoder/layer_{i}", f"encoder.layer.{i}"
-        for part in ("query", "key", "value"):
-            yield from dense(f"{google}/attention/self/{part}", f"{torch}.attention.self.{part}", hidden, hidden)
-        yield from dense(f"{google}/attention/output/dense", f"{torch}.attention.output.dense", hidden, hidden)
-        yield from layer_norm(f"{google}/attention/output", f"{torch}.attention.output")
-        yield from dense(f"{google}/intermediate/dense", f"{torch}.intermediate.dense", hidden, inner)
-        yield from dense(f"{google}/output/dense", f"{torch}.output.dense", inner, hidden)
-        yield from layer_norm(f"{google}/output", f"{torch}.output")
-    yield from dense("bert/pooler/dense", "pooler.dense", hidden, hidden)
-
-
-def _head_sources(state: StateDict, config: dict) -> Iterator[tuple[str, Source]]:
-    """(Google name, Source) of the heads that the model has; their PyTorch names carry no prefix."""
-    hidden, vocab = config["hidden_size"], config["vocab_size"]
-    if "qa_outputs.weight" in state.names:
-        yield "cls/squad/output_weights", Source("qa_outputs.weight", (2, hidden))
-        yield "cls/squad/output_bias", Source("qa_outputs.bias", (2,))
-    if "classifier.weight" in state.names:
-        # The number of labels is the model's own: the first dimension is taken as it comes.
-        yield "output_weights", Source("classifier.weight", (-1, hidden))
-        yield "output_bias", Source("classifier.bias", (-1,))
-    if "cls.predictions.bias" in state.names:
-        transform = "cls/predictions/transform"
-        yield "cls/predictions/output_bias", Source("cls.predictions.bias", (vocab,))
-        yield f"{transform}/dense/kernel", Source("cls.predictions.transform.dense.weight", (hidden, hidden), transpose=True)
-        yield f"{transform}/dense/bias", Source("cls.predictions.transform.dense.bias", (hidden,))
-        yield f"{transform}/LayerNorm/gamma", Source("cls.predictions.transform.LayerNorm.weight", (hidden,))
-        yield f"{transform}/LayerNorm/beta", Source("cls.predictions.transform.LayerNorm.bias", (hidden,))
-    if "cls.seq_relationship.weight" in state.names:
-        yield "cls/seq_relationship/output_weights", Source("cls.seq_relationship.weight", (2, hidden))
-        yield "cls/seq_relationship/output_bias", Source("cls.seq_relationship.bias", (2,))
 
 
 def _model_prefix(state: StateDict) -> str:
@@ -264,29 +212,28 @@ def _initial_pooler(rng: np.random.Generator, source: Source, stddev: float) -> 
     return (values * stddev).astype(np.float32)
 
 
-def _write_vocab(model_dir: str, output_dir: str, vocab_size: int) -> list[str]:
-    """Copies vocab.txt, or writes it from tokenizer.json; returns notes."""
-    source, destination = os.path.join(model_dir, "vocab.txt"), os.path.join(output_dir, "vocab.txt")
+def _vocabulary(model_dir: str) -> list[str]:
+    """The tokens of vocab.txt, else of tokenizer.json, in the order of their ids."""
+    path = os.path.join(model_dir, "vocab.txt")
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            return [line.rstrip("\n") for line in file]
+    path = os.path.join(model_dir, "tokenizer.json")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{model_dir} has neither vocab.txt nor tokenizer.json: Google's tokenizer needs a vocabulary")
+    model = _load_json(path).get("model", {})
+    if model.get("type") != "WordPiece":
+        raise CheckpointError(f"{path}: the tokenizer is {model.get('type')!r}; Google's tokenizer needs WordPiece")
+    return sorted(model["vocab"], key=model["vocab"].get)
+
+
+def _tokenizer_notes(model_dir: str, tokens: int, vocab_size: int) -> list[str]:
+    """What a user should know of the vocabulary; raises if it doesn't fit the model."""
     notes = []
-    if os.path.isfile(source):
-        if os.path.realpath(source) != os.path.realpath(destination):
-            shutil.copyfile(source, destination)
-    else:
-        path = os.path.join(model_dir, "tokenizer.json")
-        if not os.path.isfile(path):
-            raise CheckpointError(f"{model_dir} has neither vocab.txt nor tokenizer.json: Google's tokenizer needs a vocabulary")
-        model = _load_json(path).get("model", {})
-        if model.get("type") != "WordPiece":
-            raise CheckpointError(f"{path}: the tokenizer is {model.get('type')!r}; Google's tokenizer needs WordPiece")
-        tokens = sorted(model["vocab"], key=model["vocab"].get)
-        with open(destination, "w", encoding="utf-8") as file:
-            file.writelines(token + "\n" for token in tokens)
-    with open(destination, encoding="utf-8") as file:
-        tokens = sum(1 for _ in file)
     if tokens > vocab_size:
-        raise CheckpointError(f"{destination} has {tokens} tokens but config.json says vocab_size {vocab_size}")
+        raise CheckpointError(f"{model_dir}: the vocabulary has {tokens} tokens but config.json says vocab_size {vocab_size}")
     if tokens < vocab_size:
-        notes.append(f"vocab.txt has {tokens} tokens, fewer than the {vocab_size} rows of the word embedding")
+        notes.append(f"the vocabulary has {tokens} tokens, fewer than the {vocab_size} rows of the word embedding")
     tokenizer_config = os.path.join(model_dir, "tokenizer_config.json")
     if os.path.isfile(tokenizer_config) and _load_json(tokenizer_config).get("do_lower_case") is False:
         notes.append("this model is cased: give Google's scripts --do_lower_case=False")

@@ -26,7 +26,9 @@ def evaluate(questions: Sequence[Question], predictions: Mapping[str, str]) -> S
     exact_sum, f1_sum, unanswered = 0, 0.0, []
     for question in questions:
         if not question.answers:
-            raise EvaluationError(f"question {question.id} has no reference answer: this is no v1.1 file, use squad_evaluate_v2_0.py")
+            raise EvaluationError(
+                f"question {question.id} has no reference answer: this is no v1.1 file, use squad_evaluate_v2_0.py"
+            )
         if question.id not in predictions:
             unanswered.append(question.id)
             continue

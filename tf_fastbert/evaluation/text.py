@@ -21,7 +21,7 @@ def exact_match(prediction: str, reference: str) -> bool:
 
 
 def f1(prediction: str, reference: str) -> float:
-    """Harmonic mean of precision and recall over the normalised words, each counted as often as it occurs; 0 if none is shared."""
+    """Harmonic mean of precision and recall over the normalised words, counted as often as they occur; 0 if none is shared."""
     predicted, expected = normalise(prediction).split(), normalise(reference).split()
     shared = sum((collections.Counter(predicted) & collections.Counter(expected)).values())
     if shared == 0:
