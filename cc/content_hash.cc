@@ -1,6 +1,5 @@
-// Eight 64-bit lanes, each accumulating 32 x 32 -> 64 bit products of the data mixed with a key that depends on the position in a
-// block of 1 KiB; after each block the lanes are scrambled. This is the construction of XXH3, chosen because SSE2 already has
-// that product (pmuludq), so that plain C++ runs near memory speed; the keys are our own, and so is the finish.
+// Four independent accumulators, each taking in 16 bytes per step through one 64 x 64 -> 128 bit product whose halves are folded
+// together (the construction of wyhash): the products overlap in the pipeline, which plain C++ runs faster than memory delivers.
 #include "cc/content_hash.h"
 
 #include <algorithm>
@@ -9,61 +8,41 @@
 namespace tf_fastbert {
 namespace {
 
-constexpr int kLanes = 8;
-constexpr size_t kStripe = kLanes * sizeof(uint64_t);
-constexpr int kStripesPerBlock = 16;
+constexpr size_t kStripe = 64;
 constexpr size_t kPiece = size_t{1} << 20;
+// Odd, with half of their bits set; without further meaning.
+constexpr uint64_t kKeys[4] = {0xa0761d6478bd642fULL, 0xe7037ed1a0b428dbULL, 0x8ebc6af09c88c6e3ULL, 0x589965cc75374cc3ULL};
 
-constexpr uint64_t Mix(uint64_t x) {  // splitmix64's finish
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
+inline uint64_t Load(const unsigned char* p) {
+  uint64_t value;
+  std::memcpy(&value, p, sizeof(value));
+  return value;
 }
 
-struct Keys {
-  uint64_t value[kStripesPerBlock + 1][kLanes];
-  constexpr Keys() : value() {
-    uint64_t state = 0;
-    for (auto& row : value) {
-      for (auto& key : row) key = Mix(state += 0x9e3779b97f4a7c15ULL);
-    }
-  }
-};
-constexpr Keys kKeys;
+inline uint64_t Fold(uint64_t a, uint64_t b) {
+  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
 
-inline void AddStripe(const unsigned char* data, const uint64_t* key, uint64_t* lanes) {
-  uint64_t value[kLanes];
-  std::memcpy(value, data, kStripe);
-  for (int i = 0; i < kLanes; ++i) {
-    const uint64_t keyed = value[i] ^ key[i];
-    // Adding the halves swapped keeps the input's entropy even where the product is zero.
-    lanes[i] += (keyed & 0xffffffffULL) * (keyed >> 32) + ((value[i] >> 32) | (value[i] << 32));
-  }
+inline void AddStripe(const unsigned char* p, uint64_t* lanes) {
+  for (int i = 0; i < 4; ++i) lanes[i] = Fold(Load(p + 16 * i) ^ kKeys[i], Load(p + 16 * i + 8) ^ lanes[i]);
 }
 
 }  // namespace
 
 uint64_t HashBytes(const void* data, size_t bytes, uint64_t seed) {
-  uint64_t lanes[kLanes];
-  for (int i = 0; i < kLanes; ++i) lanes[i] = Mix(seed + kKeys.value[kStripesPerBlock][i]);
   const unsigned char* p = static_cast<const unsigned char*>(data);
+  uint64_t lanes[4];
+  for (int i = 0; i < 4; ++i) lanes[i] = seed ^ kKeys[i];
   size_t left = bytes;
-  for (int stripe = 0; left >= kStripe; p += kStripe, left -= kStripe) {
-    AddStripe(p, kKeys.value[stripe], lanes);
-    if (++stripe == kStripesPerBlock) {
-      stripe = 0;
-      for (int i = 0; i < kLanes; ++i) {
-        lanes[i] = (lanes[i] ^ (lanes[i] >> 47) ^ kKeys.value[kStripesPerBlock][i]) * 0x9e3779b1ULL;
-      }
-    }
-  }
+  for (; left >= kStripe; p += kStripe, left -= kStripe) AddStripe(p, lanes);
   if (left > 0) {
     unsigned char tail[kStripe] = {};
     std::memcpy(tail, p, left);
-    AddStripe(tail, kKeys.value[kStripesPerBlock], lanes);
+    AddStripe(tail, lanes);
   }
-  uint64_t hash = Mix(seed ^ bytes);
-  for (int i = 0; i < kLanes; ++i) hash = Mix(hash ^ lanes[i]);
+  uint64_t hash = Fold(seed ^ kKeys[0], bytes ^ kKeys[1]);
+  for (int i = 0; i < 4; ++i) hash = Fold(hash ^ kKeys[2], lanes[i] ^ kKeys[3]);
   return hash;
 }
 

@@ -36,9 +36,9 @@ def run_op(config: Config, inputs: Inputs, device: str, layers: list[LayerWeight
     return output.numpy()
 
 
-def new_session(graph: tf.Graph, **options: Any) -> tf.compat.v1.Session:
-    """A session that refuses to move an op to another device than asked for."""
-    return tf.compat.v1.Session(graph=graph, config=tf.compat.v1.ConfigProto(allow_soft_placement=False, **options))
+def new_session(graph: tf.Graph, allow_soft_placement: bool = False) -> tf.compat.v1.Session:
+    """A session that refuses to move an op to another device than asked for, unless allowed."""
+    return tf.compat.v1.Session(graph=graph, config=tf.compat.v1.ConfigProto(allow_soft_placement=allow_soft_placement))
 
 
 def run_python(*arguments: str, **environment: str) -> str:

@@ -91,14 +91,23 @@ def random_config(seed: int, small: bool) -> Config:
     fewest, most = -(-32 // size_per_head), max(1, (192 if small else 1024) // size_per_head)
     num_heads = int(rng.integers(fewest, max(fewest, most) + 1))
     hidden_size = num_heads * size_per_head
+    inner_size = int(choose(4 * hidden_size, rng.integers(1, 4 * hidden_size), 8 * rng.integers(1, hidden_size)))
+    if small:
+        num_layers, batch = rng.integers(1, 4), rng.integers(1, 6)
+        seq_len = choose(1, rng.integers(1, 20), rng.integers(20, 70))
+    else:
+        # Bounded by what the reference takes: 24M weights, 3000 tokens.
+        num_layers = min(rng.integers(1, 13), max(1, 24_000_000 // (hidden_size * (4 * hidden_size + 2 * inner_size))))
+        seq_len = choose(1, rng.integers(1, 40), rng.integers(1, 513), rng.integers(1, 513), 128, 384)
+        batch = min(rng.integers(1, 17), max(1, 3000 // seq_len))
     return Config(
         seed=seed,
-        num_layers=int(rng.integers(1, 4 if small else 7)),
+        num_layers=int(num_layers),
         num_heads=num_heads,
         size_per_head=size_per_head,
-        inner_size=int(choose(4 * hidden_size, rng.integers(1, 4 * hidden_size), 8 * rng.integers(1, hidden_size))),
-        batch=int(rng.integers(1, 6 if small else 13)),
-        seq_len=int(choose(1, rng.integers(1, 20), rng.integers(20, 70)) if small else choose(rng.integers(1, 40), rng.integers(1, 513), 128, 384)),
+        inner_size=inner_size,
+        batch=int(batch),
+        seq_len=int(seq_len),
         mask=choose("lengths", "lengths", "prefix", "holes"),
         dtype=choose("float32", "float16", "bfloat16"),
         activation=choose("gelu_tanh", "gelu_erf", "relu"),
@@ -133,7 +142,7 @@ def make_inputs(config: Config) -> Inputs:
     hidden[~inputs.mask()] = config.padding
 
     def kernel(rows: int, columns: int) -> np.ndarray:
-        return (rng.standard_normal((rows, columns)) / np.sqrt(rows)).astype(dtype)
+        return (rng.standard_normal((rows, columns), np.float32) / np.float32(np.sqrt(rows))).astype(dtype)
 
     def bias(n: int) -> np.ndarray:
         return (0.1 * rng.standard_normal(n)).astype(dtype)

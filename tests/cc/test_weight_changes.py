@@ -58,9 +58,9 @@ def test_tf1_variable(use_resource: bool, update: str, dtype: str, device: str) 
                 elif update == "add":
                     updates.append(tf1.assign_add(variable, new - old))
                 else:
-                    with tf.device("/CPU:0" if dtype == "bfloat16" and not use_resource else device):
-                        updates.append(tf1.scatter_update(variable, np.arange(len(new)), new))
-        with new_session(graph) as session:
+                    updates.append(tf1.scatter_update(variable, np.arange(len(new)), new))
+        # Not all of TensorFlow's ref variable ops exist on a GPU.
+        with new_session(graph, allow_soft_placement=True) as session:
             session.run(tf1.global_variables_initializer())
             first = session.run(output)
             np.testing.assert_array_equal(session.run(output), first)
@@ -131,6 +131,23 @@ def test_arrays_overwritten_in_place(device: str) -> None:
         check_output(CONFIG, inputs, run_op(CONFIG, inputs, device, as_arrays(inputs)))
         for layer, field in CHANGED:
             getattr(inputs.layers[layer], field)[...] *= 1.25
+
+
+def test_one_number_changed(device: str) -> None:
+    """In any tensor, at any place."""
+    inputs = make_inputs(CONFIG)
+    layers = as_arrays(inputs)
+    rng = np.random.default_rng(0)
+    previous = run_op(CONFIG, inputs, device, layers)
+    for index in range(3 * len(LayerWeights._fields)):
+        array = layers[index % 2][index % len(LayerWeights._fields)]
+        array[tuple(rng.integers(size) for size in array.shape)] += 0.5
+        output = run_op(CONFIG, inputs, device, layers)
+        # A key's bias moves all scores of a row alike, which changes nothing but the rounding.
+        if LayerWeights._fields[index % len(LayerWeights._fields)] != "key_bias":
+            assert not np.array_equal(output, previous), LayerWeights._fields[index % len(LayerWeights._fields)]
+        previous = output
+    check_output(CONFIG, inputs, previous)
 
 
 def test_fed_arrays_overwritten_in_place(device: str) -> None:
