@@ -42,6 +42,8 @@ def check(script: Script) -> Checked:
     if not 4 <= FLAGS.max_seq_length <= sizes.max_position_embeddings:
         raise WrapError(f"--max_seq_length={FLAGS.max_seq_length}: it must be from 4 to {sizes.max_position_embeddings} "
                         f"(max_position_embeddings in {FLAGS.bert_config_file})")
+    if FLAGS.compare_stock and sizes.encoder.hidden_act.lower() not in ("gelu", "relu"):
+        raise WrapError(f"--compare_stock: Google's own encoder has no {sizes.encoder.hidden_act} (hidden_act in {FLAGS.bert_config_file})")
     num_labels = _check_squad() if script.name == "run_squad" else _check_task(phases)
     notes = [f"encoder in {FLAGS.floatx}, padding {'removed' if FLAGS.remove_padding else 'kept'}"]
     notes += _check_checkpoints(script, sizes, num_labels)
