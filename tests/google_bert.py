@@ -96,10 +96,15 @@ def random_values(tf: Any, variables: list[Any]) -> dict[str, np.ndarray]:
 
 
 def load(tf: Any, session: Any, values: dict[str, np.ndarray]) -> None:
-    """Sets every trainable variable of the graph from `values`, rounded to its type."""
-    session.run(tf.global_variables_initializer())
-    for variable in tf.trainable_variables():
-        variable.load(values[variable.op.name].astype(variable.dtype.base_dtype.as_numpy_dtype), session)
+    """Sets every trainable variable of the graph from `values`, rounded to its type, in one run."""
+    variables = tf.trainable_variables()
+    session.run(
+        [variable.initializer for variable in variables],
+        {
+            variable.initializer.inputs[1]: values[variable.op.name].astype(variable.dtype.base_dtype.as_numpy_dtype)
+            for variable in variables
+        },
+    )
 
 
 def write_checkpoint(tf: Any, prefix: Path, values: dict[str, np.ndarray]) -> str:

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import tf_fastbert
+from tests.google_bert import load, write_checkpoint
 from tests.random_configs import DTYPES, Config, Inputs, check_output, make_inputs
 from tf_fastbert.config import BertConfig
 from tf_fastbert.encoder import GOOGLE_NAMES, BertEncoder, check_checkpoint_dtype, encoder, layer_variables, weights_from_checkpoint
@@ -35,13 +36,6 @@ def named(inputs: Inputs, scope: str = "bert/encoder") -> dict[str, np.ndarray]:
     }
 
 
-def write_checkpoint(prefix: Path, values: dict[str, np.ndarray]) -> str:
-    with tf.Graph().as_default(), v1.Session() as session:
-        variables = {name: v1.Variable(value, name=name.replace("-", "_")) for name, value in values.items()}
-        session.run(v1.global_variables_initializer())
-        return v1.train.Saver(variables).save(session, str(prefix), write_meta_graph=False)
-
-
 def layers_of(inputs: Inputs) -> list[LayerWeights]:
     return [LayerWeights(*layer) for layer in inputs.layers]
 
@@ -62,9 +56,8 @@ def test_encoder_in_a_tf1_graph(dtype: str, changes: dict) -> None:
             output = encoder(
                 tf.constant(inputs.hidden_states), tf.constant(inputs.sequence_length), num_layers=2, intermediate_size=96, **attributes
             )
-        for variable in v1.trainable_variables():
-            assert variable.dtype == dtype
-            variable.load(named(inputs)[variable.op.name], session)
+        assert {variable.dtype.base_dtype.name for variable in v1.trainable_variables()} == {dtype}
+        load(v1, session, named(inputs))
         check_output(case, inputs, session.run(output))
 
 
@@ -75,8 +68,7 @@ def test_encoder_without_lengths_takes_all_tokens() -> None:
         hidden_states = v1.placeholder(tf.float32, [None, None, 64])
         with v1.variable_scope("bert/encoder"):
             output = encoder(hidden_states, num_layers=2, num_heads=2, intermediate_size=96)
-        for variable in v1.trainable_variables():
-            variable.load(named(inputs)[variable.op.name], session)
+        load(v1, session, named(inputs))
         check_output(case, inputs, session.run(output, {hidden_states: inputs.hidden_states}))
 
 
@@ -95,7 +87,7 @@ def test_encoder_names_what_is_wrong() -> None:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> str:
-    return write_checkpoint(tmp_path / "bert_model.ckpt", named(make_inputs(CONFIG)))
+    return write_checkpoint(v1, tmp_path / "bert_model.ckpt", named(make_inputs(CONFIG)))
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["config", "no config"])
@@ -111,7 +103,7 @@ def test_weights_from_checkpoint(checkpoint: str, given: bool) -> None:
 def test_a_missing_variable_is_named_with_close_ones(tmp_path: Path) -> None:
     values = named(make_inputs(CONFIG))
     values["bert/encoder/layer_1/output/dense/kernels"] = values.pop("bert/encoder/layer_1/output/dense/kernel")
-    prefix = write_checkpoint(tmp_path / "m.ckpt", values)
+    prefix = write_checkpoint(v1, tmp_path / "m.ckpt", values)
     with pytest.raises(ValueError) as error:
         weights_from_checkpoint(prefix)
     assert "no variable bert/encoder/layer_1/output/dense/kernel; close to it: bert/encoder/layer_1/output/dense/kernels" in str(error.value)
@@ -119,7 +111,7 @@ def test_a_missing_variable_is_named_with_close_ones(tmp_path: Path) -> None:
 
 def test_a_wrong_scope_shape_or_type_is_named(tmp_path: Path) -> None:
     values = named(make_inputs(CONFIG))
-    prefix = write_checkpoint(tmp_path / "a.ckpt", values)
+    prefix = write_checkpoint(v1, tmp_path / "a.ckpt", values)
     with pytest.raises(ValueError, match="no variables encoder/layer_<i>/...; it has layers under bert/encoder"):
         weights_from_checkpoint(prefix, scope="encoder")
     with pytest.raises(ValueError, match=r"query/kernel has shape \[64, 64\], expected \[128, 128\]"):
@@ -129,10 +121,10 @@ def test_a_wrong_scope_shape_or_type_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dtype is int8"):
         weights_from_checkpoint(prefix, dtype="int8")
     name = "bert/encoder/layer_0/output/dense/bias"
-    integers = write_checkpoint(tmp_path / "b.ckpt", {**values, name: np.zeros(64, np.int32)})
+    integers = write_checkpoint(v1, tmp_path / "b.ckpt", {**values, name: np.zeros(64, np.int32)})
     with pytest.raises(ValueError, match=f"{name} has type int32"):
         weights_from_checkpoint(integers)
-    flat = write_checkpoint(tmp_path / "c.ckpt", {**values, "bert/encoder/layer_0/intermediate/dense/kernel": np.zeros(64, np.float32)})
+    flat = write_checkpoint(v1, tmp_path / "c.ckpt", {**values, "bert/encoder/layer_0/intermediate/dense/kernel": np.zeros(64, np.float32)})
     with pytest.raises(ValueError, match=r"has shape \[64\], expected \[hidden size, intermediate size\]"):
         weights_from_checkpoint(flat)
 
@@ -147,7 +139,7 @@ def test_check_checkpoint_dtype(tmp_path: Path, stored: str, floatx: str, advice
     values = {name: value.astype(DTYPES[stored]) for name, value in named(make_inputs(CONFIG)).items()}
     values["bert/encoder/layer_0/attention/output/LayerNorm/beta/adam_m"] = np.zeros(64, np.float32)
     values["global_step"] = np.int64(3)
-    prefix = write_checkpoint(tmp_path / "bert_model.ckpt", values)
+    prefix = write_checkpoint(v1, tmp_path / "bert_model.ckpt", values)
     check_checkpoint_dtype(prefix, stored)
     with pytest.raises(ValueError) as error:
         check_checkpoint_dtype(prefix, floatx)
