@@ -63,7 +63,7 @@ def bert_config(modeling: types.ModuleType, **changes: Any) -> Any:
     sizes: dict[str, Any] = {
         "vocab_size": 60,
         "hidden_size": 64,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 96,
         "max_position_embeddings": 16,

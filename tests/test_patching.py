@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 import types
@@ -50,30 +51,30 @@ def run_model(tf: Any, module: types.ModuleType, values: dict, mask: np.ndarray 
         return session.run(fetches)
 
 
-def stock_values(tf: Any, module: types.ModuleType, **changes: Any) -> dict[str, np.ndarray]:
+@functools.cache
+def stock_values(tf: Any, module: types.ModuleType) -> dict[str, np.ndarray]:
     with tf.Graph().as_default():
-        build(tf, module, **changes)
+        build(tf, module)
         return random_values(tf, tf.trainable_variables())
 
 
-_stock_results: dict[bytes, dict[str, Any]] = {}
+@functools.cache
+def stock_results(tf: Any, module: types.ModuleType, mask: bytes) -> dict[str, Any]:
+    return run_model(tf, module, stock_values(tf, module), np.frombuffer(mask, PREFIX_MASK.dtype).reshape(PREFIX_MASK.shape))
 
 
 @pytest.mark.parametrize("mask", [PREFIX_MASK, MASK_WITH_HOLES], ids=["prefix", "holes"])
 @pytest.mark.parametrize("floatx", ["float32", "float16", "bfloat16"])
 def test_same_results_as_the_stock_graph(tf1: Any, modeling: Any, floatx: str, mask: np.ndarray) -> None:
     values = stock_values(tf1, modeling)
-    key = mask.tobytes()
-    if key not in _stock_results:
-        _stock_results[key] = run_model(tf1, modeling, values, mask)
-    want = _stock_results[key]
+    want = stock_results(tf1, modeling, mask.tobytes())
     tf_fastbert.patch(modeling, floatx=floatx)
     got = run_model(tf1, modeling, values, mask)
     valid = mask.astype(bool)
     for name in ("pooled", "embedding", "table"):
         assert got[name].dtype == np.float32
         np.testing.assert_allclose(got[name], want[name], atol=LIMITS[floatx], err_msg=name)
-    assert isinstance(got["layers"], list) and len(got["layers"]) == 3
+    assert isinstance(got["layers"], list) and len(got["layers"]) == 2
     for index, (layer, wanted) in enumerate(zip([*got["layers"], got["sequence"]], [*want["layers"], want["sequence"]])):
         assert layer.dtype == np.float32
         np.testing.assert_allclose(layer[valid], wanted[valid], atol=LIMITS[floatx], err_msg=f"layer {index}")
@@ -83,7 +84,7 @@ def test_same_results_as_the_stock_graph(tf1: Any, modeling: Any, floatx: str, m
 @pytest.mark.parametrize("options", [{"remove_padding": False}, {"precision": "tf32"}], ids=str)
 def test_options_do_not_change_the_result(tf1: Any, modeling: Any, options: dict) -> None:
     values = stock_values(tf1, modeling)
-    want = run_model(tf1, modeling, values)["pooled"]
+    want = stock_results(tf1, modeling, PREFIX_MASK.tobytes())["pooled"]
     tf_fastbert.patch(modeling, **options)
     np.testing.assert_allclose(run_model(tf1, modeling, values)["pooled"], want, atol=1e-4)
 
@@ -164,7 +165,7 @@ def count_ops(tf: Any) -> int:
 def test_all_layers_cost_nothing_until_asked_for(tf1: Any, modeling: Any) -> None:
     tf_fastbert.patch(modeling)
     with tf1.Graph().as_default():
-        model = build(tf1, modeling)
+        model = build(tf1, modeling, num_hidden_layers=3)
         model.get_sequence_output()
         assert count_ops(tf1) == 1
         layers = model.all_encoder_layers
