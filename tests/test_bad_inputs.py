@@ -1,7 +1,7 @@
-"""The bad inputs that a user can give: each is answered by one clear error that names the culprit, never by a crash or a wrong answer.
+"""Bad inputs that a user can give: each is answered by one clear error that names the culprit, not by a crash or a wrong answer.
 
-Through run_squad_wrap.py where it is the model, the configuration or the data that is bad; through the op where it is a tensor. The
-op's errors are tested at every level in tests/cc/test_bad_inputs.py.
+Through run_squad_wrap.py where it is the model, the configuration or the data that is bad; through the op where it is a tensor.
+The op's errors are tested at every level in tests/cc/test_bad_inputs.py.
 """
 
 from __future__ import annotations
@@ -65,8 +65,16 @@ def ended(folder: Path) -> dict[str, Ended]:
 
     whole = tiny_model.variables()
     without = {name: value for name, value in whole.items() if name != QUERY}
-    good = [*tiny_model.model_flags(folder), checkpoint("whole.ckpt", whole), f"--predict_file={folder}/squad.json", "--do_predict",
-            "--max_seq_length=48", "--max_query_length=16", "--doc_stride=16", f"--output_dir={folder}/out"]
+    good = [
+        *tiny_model.model_flags(folder),
+        checkpoint("whole.ckpt", whole),
+        f"--predict_file={folder}/squad.json",
+        "--do_predict",
+        "--max_seq_length=48",
+        "--max_query_length=16",
+        "--doc_stride=16",
+        f"--output_dir={folder}/out",
+    ]
     half = checkpoint("half.ckpt", {name: value.astype(np.float16) for name, value in whole.items()})
     corrupt = checkpoint("corrupt.ckpt", whole)
     data = folder / "corrupt.ckpt.data-00000-of-00001"
@@ -120,7 +128,9 @@ def test_wrong_rank() -> None:
         call(hidden_states=np.zeros([2, 64], np.float32))
 
 
-@pytest.mark.parametrize("lengths, culprit", [([5, 6], r"sequence_length\[1\] = 6.*seq_len = 5"), ([-1, 5], r"sequence_length\[0\] = -1")])
+@pytest.mark.parametrize(
+    "lengths, culprit", [([5, 6], r"sequence_length\[1\] = 6.*seq_len = 5"), ([-1, 5], r"sequence_length\[0\] = -1")]
+)
 def test_sequence_length_beyond_seq_len_and_negative(lengths: list[int], culprit: str) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=culprit):
         call(sequence_length=np.array(lengths, np.int32))

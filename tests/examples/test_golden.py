@@ -1,4 +1,4 @@
-"""A real fine-tuned model on real questions, through the wrappers, against what unmodified Google code answered (see the model's README)."""
+"""A real fine-tuned model on real questions, through the wrappers, against what unmodified Google code answered."""
 
 from __future__ import annotations
 
@@ -25,13 +25,23 @@ def metrics(path: Path) -> dict[str, float]:
 
 
 def test_xquad(tmp_path: Path) -> None:
-    """All of XQuAD-en in float32 with padding removed: EM and F1 within 0.1 of the golden run, at most 2 of 1,190 answers different."""
+    """All of XQuAD-en, float32, padding removed: EM and F1 within 0.1 of the golden run, at most 2 of 1,190 answers different."""
     data = SHARED / "data" / "squad" / "xquad.en.json"
-    result = tiny_model.run("run_squad_wrap", *tiny_model.model_flags(MODEL), "--do_predict=true", f"--predict_file={data}",
-                            "--max_seq_length=384", "--doc_stride=128", f"--output_dir={tmp_path}", "--remove_padding=true")
+    result = tiny_model.run(
+        "run_squad_wrap",
+        *tiny_model.model_flags(MODEL),
+        "--do_predict=true",
+        f"--predict_file={data}",
+        "--max_seq_length=384",
+        "--doc_stride=128",
+        f"--output_dir={tmp_path}",
+        "--remove_padding=true",
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     questions = load_questions(str(data))
-    golden, ours = (load_predictions(str(path)) for path in (MODEL / "golden" / "xquad_predictions.json", tmp_path / "predictions.json"))
+    golden, ours = (
+        load_predictions(str(path)) for path in (MODEL / "golden" / "xquad_predictions.json", tmp_path / "predictions.json")
+    )
     assert golden.keys() == ours.keys()
     assert sum(golden[key] != ours[key] for key in golden) <= 2
     for expected, found in zip(squad_v1_1.evaluate(questions, golden)[:2], squad_v1_1.evaluate(questions, ours)[:2]):
@@ -43,8 +53,16 @@ def test_xquad(tmp_path: Path) -> None:
 def test_mrpc(tmp_path: Path) -> None:
     """The MRPC dev set: the same accuracy to one example of 408."""
     data = SHARED / "data" / "glue" / "MRPC"
-    result = tiny_model.run("run_classifier_wrap", *tiny_model.model_flags(MODEL), "--task_name=MRPC", f"--data_dir={data}",
-                            "--do_eval=true", "--max_seq_length=128", f"--output_dir={tmp_path}", "--remove_padding=true")
+    result = tiny_model.run(
+        "run_classifier_wrap",
+        *tiny_model.model_flags(MODEL),
+        "--task_name=MRPC",
+        f"--data_dir={data}",
+        "--do_eval=true",
+        "--max_seq_length=128",
+        f"--output_dir={tmp_path}",
+        "--remove_padding=true",
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     golden, ours = metrics(MODEL / "golden" / "mrpc_eval_results.txt"), metrics(tmp_path / "eval_results.txt")
     assert abs(golden["eval_accuracy"] - ours["eval_accuracy"]) * 408 < 1.01

@@ -1,4 +1,4 @@
-"""The two wrappers end to end on a tiny random model: same answers as Google's own encoder, no example dropped, training, 16 bit."""
+"""The two wrappers end to end on a tiny random model: Google's answers, no example dropped, training, 16 bit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from tests.wrap import tiny_model
 from tests.wrap.many_runs import Ended, run_many
 from tf_fastbert.checkpoint.cast import cast_checkpoint
 
-# With as many n-best entries as positions, no answer depends on how padding is scored. 17 features in batches of 4: the last is partial.
+# 17 features in batches of 4: the last batch is partial.
 SQUAD = ["--do_predict", "True", "--max_seq_length=48", "--doc_stride=16", "--max_query_length=16", "--predict_batch_size=4"]
 SQUAD_FEATURES = 17
-MRPC = ["--task_name=MRPC", "--max_seq_length=48", "--eval_batch_size=4", "--predict_batch_size=4", "--train_batch_size=2",
-        "--num_train_epochs=1"]
+MRPC = [
+    "--task_name=MRPC",
+    "--max_seq_length=48",
+    "--eval_batch_size=4",
+    "--predict_batch_size=4",
+    "--train_batch_size=2",
+    "--num_train_epochs=1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +48,47 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def squad(folder: Path) -> dict[str, Ended]:
     data = f"--predict_file={folder}/squad.json"
     lines = {
-        dtype: [*tiny_model.model_flags(folder, f"{dtype}.ckpt"), *SQUAD, data, f"--output_dir={folder}/squad_{dtype}", f"--floatx={dtype}",
-                "--compare_stock", "--remove_padding"] for dtype in ("float16", "bfloat16")}
-    lines["copy"] = [*tiny_model.model_flags(folder), *SQUAD, data, f"--output_dir={folder}/squad_copy", f"--bert_dir={folder}/google_research"]
-    lines["training"] = [*tiny_model.model_flags(folder), *SQUAD, data, f"--output_dir={folder}/squad_trained", "--do_train",
-                         f"--train_file={folder}/squad.json", "--train_batch_size=4", "--num_train_epochs=2", "--learning_rate=1e-3"]
+        dtype: [
+            *tiny_model.model_flags(folder, f"{dtype}.ckpt"),
+            *SQUAD,
+            data,
+            f"--output_dir={folder}/squad_{dtype}",
+            f"--floatx={dtype}",
+            "--compare_stock",
+            "--remove_padding",
+        ]
+        for dtype in ("float16", "bfloat16")
+    }
+    lines["copy"] = [
+        *tiny_model.model_flags(folder),
+        *SQUAD,
+        data,
+        f"--output_dir={folder}/squad_copy",
+        f"--bert_dir={folder}/google_research",
+    ]
+    lines["training"] = [
+        *tiny_model.model_flags(folder),
+        *SQUAD,
+        data,
+        f"--output_dir={folder}/squad_trained",
+        "--do_train",
+        f"--train_file={folder}/squad.json",
+        "--train_batch_size=4",
+        "--num_train_epochs=2",
+        "--learning_rate=1e-3",
+    ]
     # --init_checkpoint is left out: the trained checkpoint in --output_dir is used.
-    lines["trained"] = [*tiny_model.model_flags(folder)[:2], *SQUAD, data, f"--output_dir={folder}/squad_trained", "--allow_gemm_test",
-                        "--compare_stock"]
+    lines["trained"] = [
+        *tiny_model.model_flags(folder)[:2],
+        *SQUAD,
+        data,
+        f"--output_dir={folder}/squad_trained",
+        "--allow_gemm_test",
+        "--compare_stock",
+    ]
     lines["trained, float16"] = [*lines["trained"], "--floatx=float16"]
     lines["training in float16"] = [*lines["training"], "--floatx=float16"]
-    lines["plain model"] = [*lines["copy"], "--floatx=float32", f"--vocab_file={folder}/none.txt"]
+    lines["no vocabulary"] = [*lines["copy"], f"--vocab_file={folder}/none.txt"]
     lines["nothing to do"] = tiny_model.model_flags(folder) + [f"--output_dir={folder}/nothing"]
     return dict(zip(lines, run_many("run_squad_wrap", list(lines.values())), strict=True))
 
@@ -64,9 +100,18 @@ def read(path: Path):
 def test_run_squad_by_path(folder: Path) -> None:
     """As a user runs it: from a checkout, by path, the form of the ancestor's guide; answers are those of Google's encoder."""
     output = folder / "squad"
-    result = tiny_model.run("run_squad_wrap", *tiny_model.model_flags(folder), *SQUAD, f"--predict_file={folder}/squad.json",
-                            f"--output_dir={output}", "--floatx=float32", "--remove_padding", "True", "--allow_gemm_test=False",
-                            "--compare_stock")
+    result = tiny_model.run(
+        "run_squad_wrap",
+        *tiny_model.model_flags(folder),
+        *SQUAD,
+        f"--predict_file={folder}/squad.json",
+        f"--output_dir={output}",
+        "--floatx=float32",
+        "--remove_padding",
+        "True",
+        "--allow_gemm_test=False",
+        "--compare_stock",
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     assert f"0 of {tiny_model.SQUAD_QUESTIONS} answers differ" in result.stdout
     assert len(read(output / "predictions.json")) == tiny_model.SQUAD_QUESTIONS
@@ -111,7 +156,7 @@ def test_run_squad_refuses(squad: dict[str, Ended], folder: Path) -> None:
     for case, status, culprit in (
         ("trained, float16", 1, "model.ckpt-3 is float32"),
         ("training in float16", 1, "--do_train with --floatx=float16"),
-        ("plain model", 1, f"--vocab_file={folder}/none.txt: there is no such file"),
+        ("no vocabulary", 1, f"--vocab_file={folder}/none.txt: there is no such file"),
         ("nothing to do", 2, "--do_predict=true"),
     ):
         assert squad[case].status == status, squad[case].output
@@ -122,14 +167,25 @@ def test_run_squad_refuses(squad: dict[str, Ended], folder: Path) -> None:
 def test_run_classifier_by_path(folder: Path) -> None:
     """Evaluation and prediction: every example counts, and both graphs agree."""
     output = folder / "mrpc"
-    result = tiny_model.run("run_classifier_wrap", *tiny_model.model_flags(folder), *MRPC, f"--data_dir={folder}", "--do_eval=true",
-                            "--do_predict=true", f"--output_dir={output}", "--remove_padding", "--compare_stock")
+    result = tiny_model.run(
+        "run_classifier_wrap",
+        *tiny_model.model_flags(folder),
+        *MRPC,
+        f"--data_dir={folder}",
+        "--do_eval=true",
+        "--do_predict=true",
+        f"--output_dir={output}",
+        "--remove_padding",
+        "--compare_stock",
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     assert f"0 of {tiny_model.MRPC_PAIRS['test']} answers differ" in result.stdout
     assert len((output / "test_results.tsv").read_text().splitlines()) == tiny_model.MRPC_PAIRS["test"]
     timing = read(output / "fastbert_timing.json")
     assert [(loop["name"], loop["examples"]) for loop in timing["loops"]] == [
-        ("evaluate", tiny_model.MRPC_PAIRS["dev"]), ("predict", tiny_model.MRPC_PAIRS["test"])]
+        ("evaluate", tiny_model.MRPC_PAIRS["dev"]),
+        ("predict", tiny_model.MRPC_PAIRS["test"]),
+    ]
     comparison = read(output / "fastbert_compare.json")
     assert comparison["predictions"]["max_probability_difference"] < 1e-5
     stock, ours = comparison["metrics"]["eval_accuracy"]
@@ -141,8 +197,16 @@ def test_run_classifier_by_path(folder: Path) -> None:
 def test_run_classifier_in_16_bit_trained_and_refused(folder: Path) -> None:
     data = [f"--data_dir={folder}", *MRPC]
     lines = {
-        "float16": [*tiny_model.model_flags(folder, "float16.ckpt"), *data, "--do_eval", "--do_predict", "--compare_stock",
-                    f"--output_dir={folder}/mrpc_float16", "--floatx=float16", "--remove_padding"],
+        "float16": [
+            *tiny_model.model_flags(folder, "float16.ckpt"),
+            *data,
+            "--do_eval",
+            "--do_predict",
+            "--compare_stock",
+            f"--output_dir={folder}/mrpc_float16",
+            "--floatx=float16",
+            "--remove_padding",
+        ],
         "training": [*tiny_model.model_flags(folder), *data, "--do_train", "--do_eval", f"--output_dir={folder}/mrpc_trained"],
         "no such task": [*tiny_model.model_flags(folder), *data, "--do_eval", f"--output_dir={folder}/none", "--task_name=RTE"],
         "no file": [*tiny_model.model_flags(folder), *data, "--do_eval", f"--output_dir={folder}/none", "--task_name=MNLI"],
@@ -155,8 +219,11 @@ def test_run_classifier_in_16_bit_trained_and_refused(folder: Path) -> None:
     assert ended["training"].status == 0, ended["training"].output
     assert (folder / "mrpc_trained" / "model.ckpt-3.index").exists()
     assert (folder / "mrpc_trained" / "eval_results.txt").exists()
-    for case, culprit in (("no such task", "--task_name=RTE: Google's run_classifier.py knows"), ("no file", "dev_matched.tsv: there is no such"),
-                          ("int8", "not yet")):
+    for case, culprit in (
+        ("no such task", "--task_name=RTE: Google's run_classifier.py knows"),
+        ("no file", "dev_matched.tsv: there is no such"),
+        ("int8", "not yet"),
+    ):
         assert ended[case].status == 1
         assert culprit in ended[case].output.splitlines()[-1]
     assert not (folder / "none").exists()

@@ -27,9 +27,15 @@ class Ended(NamedTuple):
 def run_many(script: str, command_lines: Sequence[Sequence[str]]) -> list[Ended]:
     """Runs run_squad_wrap or run_classifier_wrap with each command line."""
     result = subprocess.run(
-        [sys.executable, __file__, script], input=json.dumps([list(map(str, line)) for line in command_lines]), cwd="/", capture_output=True,
-        text=True, timeout=600, check=False,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(REPO)})
+        [sys.executable, __file__, script],
+        input=json.dumps([list(map(str, line)) for line in command_lines]),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(REPO)},
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     return [Ended(*ended) for ended in json.loads(result.stdout.splitlines()[-1])]
 

@@ -16,8 +16,10 @@ from tf_fastbert.wrap import checkpoints, inputs
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.scripts import RUN_CLASSIFIER, RUN_SQUAD
 
-SIZES = inputs.BertSizes(BertConfig.from_dict(tiny_model.CONFIG), *(
-    tiny_model.CONFIG[name] for name in ("vocab_size", "max_position_embeddings", "type_vocab_size")))
+SIZES = inputs.BertSizes(
+    BertConfig.from_dict(tiny_model.CONFIG),
+    *(tiny_model.CONFIG[name] for name in ("vocab_size", "max_position_embeddings", "type_vocab_size")),
+)
 QUERY = "bert/encoder/layer_1/attention/self/query/kernel"
 
 
@@ -75,9 +77,14 @@ def test_damaged_index(tmp_path: Path) -> None:
 
 def test_missing_and_misnamed_variables(tmp_path: Path) -> None:
     fails(write(tmp_path, {QUERY: None}), f"variable {QUERY} missing")
-    fails(write(tmp_path, {QUERY: None, QUERY.replace("query", "qeury"): np.zeros([32, 32], np.float32)}),
-          f"variable {QUERY} missing: it has bert/encoder/layer_1/attention/self/qeury/kernel instead")
-    fails(write(tmp_path, {QUERY: None, QUERY.replace("kernel", "bias"): None}), f"{QUERY} and 1 more missing|bias and 1 more missing")
+    fails(
+        write(tmp_path, {QUERY: None, QUERY.replace("query", "qeury"): np.zeros([32, 32], np.float32)}),
+        f"variable {QUERY} missing: it has bert/encoder/layer_1/attention/self/qeury/kernel instead",
+    )
+    fails(
+        write(tmp_path, {QUERY: None, QUERY.replace("kernel", "bias"): None}),
+        f"{QUERY} and 1 more missing|bias and 1 more missing",
+    )
 
 
 def test_missing_head(tmp_path: Path) -> None:
@@ -98,7 +105,11 @@ def test_run_squad_needs_no_pooler(tmp_path: Path) -> None:
 
 def test_wrong_shapes(tmp_path: Path) -> None:
     fails(write(tmp_path, {QUERY: np.zeros([32, 16], np.float32)}), rf"{QUERY} has shape \[32, 16\], .* asks for \[32, 32\]")
-    fails(write(tmp_path, {"output_weights": np.zeros([3, 32], np.float32)}), r"output_weights has shape \[3, 32\]", script=RUN_CLASSIFIER)
+    fails(
+        write(tmp_path, {"output_weights": np.zeros([3, 32], np.float32)}),
+        r"output_weights has shape \[3, 32\]",
+        script=RUN_CLASSIFIER,
+    )
 
 
 def test_types(tmp_path: Path) -> None:
@@ -113,8 +124,13 @@ def test_training_starts_from_part_of_a_model(tmp_path: Path) -> None:
     path, random = checkpoints.check_for_training(write(tmp_path, {QUERY: None}), "--init_checkpoint", RUN_SQUAD, SIZES, 2)
     assert random == [QUERY]
     with pytest.raises(WrapError, match=r"shape \[31\]"):
-        checkpoints.check_for_training(write(tmp_path, {"bert/embeddings/LayerNorm/beta": np.zeros([31], np.float32)}),
-                                       "--init_checkpoint", RUN_SQUAD, SIZES, 2)
+        checkpoints.check_for_training(
+            write(tmp_path, {"bert/embeddings/LayerNorm/beta": np.zeros([31], np.float32)}),
+            "--init_checkpoint",
+            RUN_SQUAD,
+            SIZES,
+            2,
+        )
     with pytest.raises(WrapError, match="float16"):
         checkpoints.check_for_training(write(tmp_path, dtype=np.float16), "--init_checkpoint", RUN_SQUAD, SIZES, 2)
 

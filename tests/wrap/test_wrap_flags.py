@@ -23,7 +23,9 @@ def test_defaults(values: flags.FlagValues) -> None:
     our_flags.check(values)
 
 
-@pytest.mark.parametrize("words", [["--remove_padding"], ["--remove_padding=true"], ["--remove_padding", "True"], ["-remove_padding=1"]])
+@pytest.mark.parametrize(
+    "words", [["--remove_padding"], ["--remove_padding=true"], ["--remove_padding", "True"], ["-remove_padding=1"]]
+)
 def test_booleans_as_the_ancestors_guide_writes_them(values: flags.FlagValues, words: list[str]) -> None:
     our_flags.parse(["program", *words, "--floatx", "float16", "--noprogress"], values)
     assert values.remove_padding is True
@@ -37,12 +39,15 @@ def test_false_after_a_space(values: flags.FlagValues) -> None:
     assert values.progress is False
 
 
-@pytest.mark.parametrize("words, culprit", [
-    (["--remove_paddin=true"], "remove_paddin"),
-    (["--floatx=float8"], "floatx=float8"),
-    (["--int8_mode=one"], "int8_mode"),
-    (["--remove_padding", "maybe", "--progress"], "'maybe'"),
-])
+@pytest.mark.parametrize(
+    "words, culprit",
+    [
+        (["--remove_paddin=true"], "remove_paddin"),
+        (["--floatx=float8"], "floatx=float8"),
+        (["--int8_mode=one"], "int8_mode"),
+        (["--remove_padding", "maybe", "--progress"], "'maybe'"),
+    ],
+)
 def test_mistakes_are_named(values: flags.FlagValues, words: list[str], culprit: str) -> None:
     with pytest.raises(WrapError, match=culprit) as error:
         our_flags.parse(["program", *words], values)

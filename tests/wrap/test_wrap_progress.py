@@ -71,7 +71,9 @@ def test_bar_on_a_terminal_and_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None
         bar.add(8)
     bar.close()
     assert log.getvalue().splitlines() == [
-        "predict: 32 of 100 examples, 2.0/s, 34 s left", "predict: 64 of 100 examples, 2.0/s, 18 s left"]
+        "predict: 32 of 100 examples, 2.0/s, 34 s left",
+        "predict: 64 of 100 examples, 2.0/s, 18 s left",
+    ]
 
 
 def test_count_records(tmp_path: Path) -> None:
@@ -86,12 +88,22 @@ def test_count_records(tmp_path: Path) -> None:
 
 
 def test_write_timing(tmp_path: Path) -> None:
-    loops = [progress.Loop("evaluate", examples=20, first_batch_examples=8, first_batch_seconds=2.0, seconds=3.0),
-             progress.Loop("predict", examples=10, first_batch_examples=8, first_batch_seconds=1.0, seconds=1.0)]
-    timing = progress.write_timing(str(tmp_path / "timing.json"), "fastbert", loops, {"floatx": "float16", "remove_padding": True})
+    loops = [
+        progress.Loop("evaluate", examples=20, first_batch_examples=8, first_batch_seconds=2.0, seconds=3.0),
+        progress.Loop("predict", examples=10, first_batch_examples=8, first_batch_seconds=1.0, seconds=1.0),
+    ]
+    timing = progress.write_timing(
+        str(tmp_path / "timing.json"), "fastbert", loops, {"floatx": "float16", "remove_padding": True}
+    )
     assert json.loads((tmp_path / "timing.json").read_text()) == timing
     assert {key: timing[key] for key in ("mode", "examples", "seconds", "examples_per_second", "floatx", "remove_padding")} == {
-        "mode": "fastbert", "examples": 30, "seconds": 4.0, "examples_per_second": 3.5, "floatx": "float16", "remove_padding": True}
+        "mode": "fastbert",
+        "examples": 30,
+        "seconds": 4.0,
+        "examples_per_second": 3.5,
+        "floatx": "float16",
+        "remove_padding": True,
+    }
     assert [loop["examples_per_second"] for loop in timing["loops"]] == [4.0, 2.0]
     assert [file.name for file in tmp_path.iterdir()] == ["timing.json"]
 

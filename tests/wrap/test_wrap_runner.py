@@ -26,11 +26,12 @@ def test_a_failed_run_leaves_no_half_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("one\ntwo"), OSError("one\ntwo"), tf.errors.DataLossError(None, None, "one\ntwo")])
-def test_errors_of_others_become_one_line(error: Exception) -> None:
-    if not runner.FLAGS.is_parsed():
-        runner.our_flags.define()
-        runner.FLAGS(["test"])
-    with pytest.raises(WrapError, match=f"{type(error).__name__}: .*one two .--verbose shows where"), runner._errors_in_one_line():
+def test_errors_of_others_become_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(runner, "FLAGS", types.SimpleNamespace(verbose=False))
+    with (
+        pytest.raises(WrapError, match=f"{type(error).__name__}: .*one two .--verbose shows where"),
+        runner._errors_in_one_line(),
+    ):
         raise error
     with pytest.raises(KeyError), runner._errors_in_one_line():
         raise KeyError("a bug keeps its traceback")
@@ -61,7 +62,9 @@ def test_padding_is_scored_last() -> None:
 
     script = types.ModuleType("run_squad")
     script.create_model = create_model
-    arguments = dict(bert_config=None, input_ids=None, input_mask=tf.constant([[1, 0, 1]]), segment_ids=None, use_one_hot_embeddings=False)
+    arguments = dict(
+        bert_config=None, input_ids=None, input_mask=tf.constant([[1, 0, 1]]), segment_ids=None, use_one_hot_embeddings=False
+    )
     with padding.scored_last(script):
         start, end = script.create_model(is_training=False, **arguments)
         trained, _ = script.create_model(is_training=True, **arguments)

@@ -35,8 +35,9 @@ def bert_variables(sizes: BertSizes, *, pooler: bool) -> dict[str, tuple[int, ..
     return variables
 
 
-def check_for_inference(path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], floatx: str, *,
-                        restored: bool) -> str:
+def check_for_inference(
+    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], floatx: str, *, restored: bool
+) -> str:
     """Checks that a checkpoint can answer: all variables are there, with the configuration's shapes, in `floatx`, undamaged.
 
     Args:
@@ -58,7 +59,9 @@ def check_for_inference(path: str, flag: str, script: Script, sizes: BertSizes, 
     missing = [name for name in needed if name not in checkpoint.variables]
     if missing:
         if missing == list(head):
-            advice = "the model has not been fine-tuned for this script, its answers would be random: train it with --do_train=true"
+            advice = (
+                "the model has not been fine-tuned for this script, its answers would be random: train it with --do_train=true"
+            )
         else:
             near = difflib.get_close_matches(missing[0], set(checkpoint.variables) - set(needed), n=1, cutoff=0.8)
             advice = f"it has {near[0]} instead" if near else "it belongs to another model, or to another bert_config.json"
@@ -71,7 +74,9 @@ def check_for_inference(path: str, flag: str, script: Script, sizes: BertSizes, 
     return checkpoint.prefix
 
 
-def check_for_training(path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int]) -> tuple[str, list[str]]:
+def check_for_training(
+    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int]
+) -> tuple[str, list[str]]:
     """Checks that training can start from a checkpoint: float32, and the right shapes as far as there are variables.
 
     Returns:
@@ -96,8 +101,10 @@ def _check_dtype(checkpoint: Checkpoint, flag: str, head: Iterable[str], floatx:
     for name in head:
         dtype = checkpoint.variables[name].dtype.name
         if dtype != floatx:
-            raise WrapError(f"{flag}={checkpoint.prefix}: variable {name} is {dtype}, but BERT's variables are {floatx}: convert the whole "
-                            "checkpoint with tools/ckpt_type_convert.py")
+            raise WrapError(
+                f"{flag}={checkpoint.prefix}: variable {name} is {dtype}, but BERT's variables are {floatx}: convert the whole "
+                "checkpoint with tools/ckpt_type_convert.py"
+            )
 
 
 def float_type(path: str) -> str:
@@ -109,8 +116,13 @@ def write_float32_copy(path: str, copy: str) -> None:
     """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact."""
     checkpoint = Checkpoint(path)
     tensors = {name: checkpoint.read(name) for name in checkpoint.variables}
-    write_checkpoint(copy, {name: value.astype(np.float32) if value.dtype.name in ("float16", "bfloat16") else value
-                            for name, value in tensors.items()})
+    write_checkpoint(
+        copy,
+        {
+            name: value.astype(np.float32) if value.dtype.name in ("float16", "bfloat16") else value
+            for name, value in tensors.items()
+        },
+    )
 
 
 def _open(path: str, flag: str) -> Checkpoint:
@@ -131,5 +143,7 @@ def _check_shapes(checkpoint: Checkpoint, flag: str, needed: Mapping[str, tuple[
     for name, shape in needed.items():
         found = checkpoint.variables[name].shape
         if found != shape:
-            raise WrapError(f"{flag}={checkpoint.prefix}: variable {name} has shape {list(found)}, but bert_config.json asks for "
-                            f"{list(shape)}")
+            raise WrapError(
+                f"{flag}={checkpoint.prefix}: variable {name} has shape {list(found)}, but bert_config.json asks for "
+                f"{list(shape)}"
+            )

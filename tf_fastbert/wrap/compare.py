@@ -45,7 +45,12 @@ def labels(stock_dir: str, our_dir: str) -> dict[str, Any]:
         if best_a != best_b:
             differences[str(i)] = [best_a, best_b]
         largest = max(largest, *(abs(x - y) for x, y in zip(a, b)))
-    return {"answers": len(stock), "differing": len(differences), "differences": differences, "max_probability_difference": largest}
+    return {
+        "answers": len(stock),
+        "differing": len(differences),
+        "differences": differences,
+        "max_probability_difference": largest,
+    }
 
 
 def metrics(stock_dir: str, our_dir: str) -> dict[str, list[float]]:
@@ -58,13 +63,18 @@ def report(comparison: dict[str, Any]) -> str:
     """The comparison as a few lines of text.
 
     Args:
-      comparison: "timing": {"stock": ..., "fastbert": ...} as write_timing returns them; "note" (or ""); and, where there are any,
-        "predictions" (what squad or labels returned) and "metrics".
+      comparison: "timing": {"stock": ..., "fastbert": ...} as write_timing returns them; "note" (or ""); and, where there are
+        any, "predictions" (what squad or labels returned) and "metrics".
     """
     stock, ours = comparison["timing"]["stock"], comparison["timing"]["fastbert"]
     rows = [("", "stock", "fastbert")]
-    for key, title, form in (("floatx", "type", "{}"), ("examples", "examples", "{}"), ("examples_per_second", "examples/s", "{:.1f}"),
-                             ("seconds", "seconds after the first batch", "{:.2f}"), ("first_batch_seconds", "first batch, seconds", "{:.2f}")):
+    for key, title, form in (
+        ("floatx", "type", "{}"),
+        ("examples", "examples", "{}"),
+        ("examples_per_second", "examples/s", "{:.1f}"),
+        ("seconds", "seconds after the first batch", "{:.2f}"),
+        ("first_batch_seconds", "first batch, seconds", "{:.2f}"),
+    ):
         rows.append((title, form.format(stock[key]), form.format(ours[key])))
     for name, (a, b) in comparison.get("metrics", {}).items():
         rows.append((name, f"{a:.7g}", f"{b:.7g}"))

@@ -14,35 +14,53 @@ _BOOLEAN_WORDS = {"true", "t", "1", "false", "f", "0"}
 def define(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines our flags; Google's script defines its own when it is imported."""
     flags.DEFINE_enum(
-        "floatx", "float32", ["float32", "float16", "bfloat16"],
+        "floatx",
+        "float32",
+        ["float32", "float16", "bfloat16"],
         "Type of the model's weights and of the encoder's arithmetic. The checkpoint must hold this type: "
-        "convert it with tools/ckpt_type_convert.py.", flag_values=values)
+        "convert it with tools/ckpt_type_convert.py.",
+        flag_values=values,
+    )
     flags.DEFINE_bool(
-        "remove_padding", False,
-        "Whether the encoder skips padding tokens: faster, the answers are the same.", flag_values=values)
+        "remove_padding", False, "Whether the encoder skips padding tokens: faster, the answers are the same.", flag_values=values
+    )
     flags.DEFINE_integer(
-        "int8_mode", 0, "0: no quantization. 1, 2 and 3 are refused: int8 is not in this version.", flag_values=values)
+        "int8_mode", 0, "0: no quantization. 1, 2 and 3 are refused: int8 is not in this version.", flag_values=values
+    )
     flags.DEFINE_bool(
-        "allow_gemm_test", False,
+        "allow_gemm_test",
+        False,
         "Accepted so that existing commands run. It changes nothing: how a matrix multiplication runs is chosen without a "
-        "test run and without a configuration file.", flag_values=values)
+        "test run and without a configuration file.",
+        flag_values=values,
+    )
     flags.DEFINE_enum(
-        "precision", "default", ["default", "tf32"],
+        "precision",
+        "default",
+        ["default", "tf32"],
         "How float32 matrix multiplications run on a GPU: in float32, or in tf32 (faster, 10 bits of mantissa).",
-        flag_values=values)
+        flag_values=values,
+    )
     flags.DEFINE_bool(
-        "compare_stock", False,
+        "compare_stock",
+        False,
         "Also runs Google's own encoder on the same inputs, into <output_dir>/stock, and reports differing answers and the "
-        "time of each.", flag_values=values)
+        "time of each.",
+        flag_values=values,
+    )
     flags.DEFINE_string(
-        "bert_dir", None,
+        "bert_dir",
+        None,
         "A directory with Google's BERT (modeling.py, run_squad.py ...), used instead of the installed bert-tensorflow.",
-        flag_values=values)
+        flag_values=values,
+    )
+    flags.DEFINE_bool("progress", True, "Shows progress: a bar on a terminal, a line now and then in a log.", flag_values=values)
     flags.DEFINE_bool(
-        "progress", True, "Shows progress: a bar on a terminal, a line now and then in a log.", flag_values=values)
-    flags.DEFINE_bool(
-        "verbose", False, "Keeps all of TensorFlow's and Google's log lines, and shows the traceback of an error.",
-        flag_values=values)
+        "verbose",
+        False,
+        "Keeps all of TensorFlow's and Google's log lines, and shows the traceback of an error.",
+        flag_values=values,
+    )
 
 
 def join_booleans(argv: Sequence[str], values: flags.FlagValues) -> list[str]:
@@ -93,7 +111,8 @@ def check(values: flags.FlagValues = flags.FLAGS) -> None:
         raise WrapError(f"--int8_mode={mode}: it must be 0, 1, 2 or 3", status=2)
     if mode:
         raise WrapError(
-            f"--int8_mode={mode}: not yet: int8 is not in this version; use --int8_mode=0, with --floatx=float16 or bfloat16 for speed")
+            f"--int8_mode={mode}: not yet: int8 is not in this version; use --int8_mode=0 (--floatx=float16 or bfloat16 is fast)"
+        )
 
 
 def help_text(usage: str, modules: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> str:

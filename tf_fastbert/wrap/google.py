@@ -31,8 +31,10 @@ def load(script: str, bert_dir: str | None) -> types.ModuleType:
         except ModuleNotFoundError as error:
             if error.name not in ("bert", f"bert.{script}"):
                 raise
-            raise WrapError(f"Google's BERT is not installed (no module bert.{script}): pip install --no-deps bert-tensorflow==1.0.4, or "
-                                            "name a copy of google-research/bert with --bert_dir") from error
+            raise WrapError(
+                f"Google's BERT is not installed (no module bert.{script}): pip install --no-deps bert-tensorflow==1.0.4, or "
+                "name a copy of google-research/bert with --bert_dir"
+            ) from error
     path = os.path.join(bert_dir, f"{script}.py")
     if not os.path.isfile(path):
         raise WrapError(f"--bert_dir={bert_dir}: no {script}.py in it; it must be a copy of google-research/bert")

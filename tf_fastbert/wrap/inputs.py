@@ -20,6 +20,7 @@ from tf_fastbert.wrap.scripts import Split, Task
 @dataclasses.dataclass(frozen=True)
 class BertSizes:
     """The sizes in bert_config.json; those with a default are optional in Google's code too."""
+
     encoder: BertConfig
     vocab_size: int
     max_position_embeddings: int = 512
@@ -53,13 +54,15 @@ def read_config(path: str) -> BertSizes:
 
 def check_vocab(path: str, sizes: BertSizes) -> None:
     """Checks --vocab_file: it exists, has BERT's special tokens, and no more tokens than the model has embeddings."""
-    tokens = {line.rstrip("\r\n") for line in _read_text(path, "--vocab_file").split("\n")} - {""}
+    tokens = [line.strip() for line in _lines(_read_text(path, "--vocab_file"))]
     missing = [token for token in ("[CLS]", "[SEP]", "[UNK]") if token not in tokens]
     if missing:
         raise WrapError(f"--vocab_file={path}: {missing[0]} is not in it; it must be BERT's vocab.txt, one token a line")
     if len(tokens) > sizes.vocab_size:
-        raise WrapError(f"--vocab_file={path}: {len(tokens)} tokens, but vocab_size in the configuration is {sizes.vocab_size}; "
-                        "the vocabulary belongs to another model")
+        raise WrapError(
+            f"--vocab_file={path}: {len(tokens)} tokens, but vocab_size in the configuration is {sizes.vocab_size}; "
+            "the vocabulary belongs to another model"
+        )
 
 
 def check_squad(path: str, flag: str, *, training: bool) -> None:
@@ -99,10 +102,11 @@ def check_tsv(data_dir: str, task_name: str, task: Task, phase: str) -> None:
     if split is None:
         raise WrapError(f"--task_name={task_name}: Google's processor for it has no {phase} set")
     path = os.path.join(data_dir, split.file)
-    lines = _read_text(path, f"--data_dir={data_dir}: {split.file}", flag_only=True).splitlines()[split.header or phase == "predict":]
+    first = 1 if split.header or phase == "predict" else 0
+    lines = _lines(_read_text(path, f"--data_dir={data_dir}: {split.file}", flag_only=True))[first:]
     if not lines:
         raise WrapError(f"--data_dir={data_dir}: {split.file} has no example in it")
-    for number, line in enumerate(lines, start=2 if split.header or phase == "predict" else 1):
+    for number, line in enumerate(lines, start=first + 1):
         _check_row(line.split("\t"), f"{path}, line {number}", split, task.labels)
 
 
@@ -111,6 +115,12 @@ def _check_row(row: list[str], where: str, split: Split, labels: tuple[str, ...]
         raise WrapError(f"{where}: {len(row)} columns separated by tabs; the task needs {split.columns}")
     if split.label is not None and row[split.label] not in labels:
         raise WrapError(f"{where}: label {row[split.label]!r}; the task's labels are {', '.join(labels)}")
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as Google's code counts them: ended by newlines alone, empty ones included."""
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def _read_text(path: str, flag: str, *, flag_only: bool = False) -> str:

@@ -9,25 +9,29 @@ import warnings
 
 # What Google's scripts log for each of the first examples (a page each) and for each variable, what the Estimator says about
 # its configuration, and what the progress bar says better.
-_NOISE = re.compile("|".join((
-    r"\*\*\* (Example|Features) \*\*\*",
-    r"\*\*\*\* Trainable Variables \*\*\*\*",
-    r"(guid|unique_id|example_index|doc_span_index|tokens|token_to_orig_map|token_is_max_context): ",
-    r"(input_ids|input_mask|segment_ids|label|start_position|end_position|answer|impossible example)(: |$)",
-    r"  name = ",
-    r"Processing example: ",
-    r"Writing example \d+ of ",
-    r"Using config: ",
-    r"Estimator's model_fn .* includes params argument",
-    r"eval_on_tpu ignored",
-    r"_TPUContext: ",
-    r"(Calling|Done calling) model_fn",
-    r"Running \w+ on CPU/GPU",
-    r"(prediction|evaluation)_loop marked as finished",
-    r"(Graph was finalized|Running local_init_op|Done running local_init_op)",
-    r"Reraising captured error",
-    r"Could not find trained model in model_dir",
-)))
+_NOISE = re.compile(
+    "|".join(
+        (
+            r"\*\*\* (Example|Features) \*\*\*",
+            r"\*\*\*\* Trainable Variables \*\*\*\*",
+            r"(guid|unique_id|example_index|doc_span_index|tokens|token_to_orig_map|token_is_max_context): ",
+            r"(input_ids|input_mask|segment_ids|label|start_position|end_position|answer|impossible example)(: |$)",
+            r"  name = ",
+            r"Processing example: ",
+            r"Writing example \d+ of ",
+            r"Using config: ",
+            r"Estimator's model_fn .* includes params argument",
+            r"eval_on_tpu ignored",
+            r"_TPUContext: ",
+            r"(Calling|Done calling) model_fn",
+            r"Running \w+ on CPU/GPU",
+            r"(prediction|evaluation)_loop marked as finished",
+            r"(Graph was finalized|Running local_init_op|Done running local_init_op)",
+            r"Reraising captured error",
+            r"Could not find trained model in model_dir",
+        )
+    )
+)
 
 
 def install(verbose: bool) -> None:

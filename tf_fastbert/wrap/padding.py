@@ -1,9 +1,9 @@
 """Keeps padding out of the n best answers of SQuAD.
 
 Google's write_predictions takes the n_best_size highest start and end logits of all positions, and drops those of padding only
-afterwards. Google's encoder computes rows for padding too, which a trained model scores low. Ours gives zero there, so that a padding
-position's logit is the head's bias; where the model is unsure, hundreds of such positions are above the best token, and the answer
-would be "empty" (2 of the 1,190 questions of XQuAD). So their logits are set far below all others.
+afterwards. Google's encoder computes rows for padding too, which a trained model scores low. Ours gives zero there, so that a
+padding position's logit is the head's bias; where the model is unsure, hundreds of such positions are above the best token, and
+the answer would be "empty" (2 of the 1,190 questions of XQuAD). So their logits are set far below all others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOWEST = -10000.0
 
 @contextlib.contextmanager
 def scored_last(run_squad: types.ModuleType) -> Iterator[None]:
-    """Within the context `run_squad.create_model` gives the lowest logits, float32 [batch, seq_len], to padding, unless it trains."""
+    """Within the context `run_squad.create_model` gives padding the lowest logits (float32 [batch, seq_len]), unless it trains."""
     original = run_squad.create_model
 
     @functools.wraps(original)
@@ -34,7 +34,8 @@ def scored_last(run_squad: types.ModuleType) -> Iterator[None]:
             return start_logits, end_logits
         padding = tf.equal(given["input_mask"], 0)
         start_logits, end_logits = (
-            tf.where(padding, tf.fill(tf.shape(logits), _LOWEST), logits) for logits in (start_logits, end_logits))
+            tf.where(padding, tf.fill(tf.shape(logits), _LOWEST), logits) for logits in (start_logits, end_logits)
+        )
         return start_logits, end_logits
 
     run_squad.create_model = create_model

@@ -25,6 +25,7 @@ class Checked:
       sizes: those of bert_config.json.
       notes: lines that the user should see.
     """
+
     sizes: BertSizes
     notes: tuple[str, ...]
 
@@ -40,10 +41,14 @@ def check(script: Script) -> Checked:
     sizes = inputs.read_config(FLAGS.bert_config_file)
     inputs.check_vocab(FLAGS.vocab_file, sizes)
     if not 4 <= FLAGS.max_seq_length <= sizes.max_position_embeddings:
-        raise WrapError(f"--max_seq_length={FLAGS.max_seq_length}: it must be from 4 to {sizes.max_position_embeddings} "
-                        f"(max_position_embeddings in {FLAGS.bert_config_file})")
+        raise WrapError(
+            f"--max_seq_length={FLAGS.max_seq_length}: it must be from 4 to {sizes.max_position_embeddings} "
+            f"(max_position_embeddings in {FLAGS.bert_config_file})"
+        )
     if FLAGS.compare_stock and sizes.encoder.hidden_act.lower() not in ("gelu", "relu"):
-        raise WrapError(f"--compare_stock: Google's own encoder has no {sizes.encoder.hidden_act} (hidden_act in {FLAGS.bert_config_file})")
+        raise WrapError(
+            f"--compare_stock: Google's own encoder has no {sizes.encoder.hidden_act} (hidden_act in {FLAGS.bert_config_file})"
+        )
     num_labels = _check_squad() if script.name == "run_squad" else _check_task(phases)
     notes = [f"encoder in {FLAGS.floatx}, padding {'removed' if FLAGS.remove_padding else 'kept'}"]
     notes += _check_checkpoints(script, sizes, num_labels)
@@ -62,10 +67,14 @@ def _check_flags(script: Script, phases: list[str]) -> None:
     if FLAGS.use_tpu:
         raise WrapError("--use_tpu: the op has no TPU kernel; run Google's own script on a TPU", status=2)
     if FLAGS.do_train and FLAGS.floatx != "float32":
-        raise WrapError(f"--do_train with --floatx={FLAGS.floatx}: training is Google's own code, in float32; train with "
-                        "--floatx=float32, convert with tools/ckpt_type_convert.py, then answer with --floatx=" + FLAGS.floatx)
+        raise WrapError(
+            f"--do_train with --floatx={FLAGS.floatx}: training is Google's own code, in float32; train with "
+            "--floatx=float32, convert with tools/ckpt_type_convert.py, then answer with --floatx=" + FLAGS.floatx
+        )
     if FLAGS.compare_stock and not phases:
-        raise WrapError("--compare_stock compares answers: it needs " + " or ".join(f"--{name}=true" for name in script.phases), status=2)
+        raise WrapError(
+            "--compare_stock compares answers: it needs " + " or ".join(f"--{name}=true" for name in script.phases), status=2
+        )
     for name in ("train_batch_size", *(phase.removeprefix("do_") + "_batch_size" for phase in script.phases)):
         if FLAGS[name].value < 1:
             raise WrapError(f"--{name}={FLAGS[name].value}: it must be positive", status=2)
@@ -75,8 +84,10 @@ def _check_flags(script: Script, phases: list[str]) -> None:
     if FLAGS.compare_stock and "://" in output_dir:
         raise WrapError(f"--output_dir={output_dir}: --compare_stock needs a local directory")
     if FLAGS.compare_stock and tf.train.latest_checkpoint(os.path.join(output_dir, "stock")):
-        raise WrapError(f"{output_dir}/stock holds a trained checkpoint, which Google's Estimator would use instead of the one to be "
-                        "compared; use another --output_dir")
+        raise WrapError(
+            f"{output_dir}/stock holds a trained checkpoint, which Google's Estimator would use instead of the one to be "
+            "compared; use another --output_dir"
+        )
 
 
 def _check_squad() -> int:
@@ -87,8 +98,10 @@ def _check_squad() -> int:
                 raise WrapError(f"--{phase} needs --{flag}", status=2)
             inputs.check_squad(FLAGS[flag].value, flag, training=phase == "do_train")
     if FLAGS.max_seq_length <= FLAGS.max_query_length + 3:
-        raise WrapError(f"--max_seq_length={FLAGS.max_seq_length}: it must be greater than --max_query_length "
-                        f"({FLAGS.max_query_length}) plus 3")
+        raise WrapError(
+            f"--max_seq_length={FLAGS.max_seq_length}: it must be greater than --max_query_length "
+            f"({FLAGS.max_query_length}) plus 3"
+        )
     return 2
 
 
@@ -115,14 +128,33 @@ def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: Optional[in
         if FLAGS.do_train or trained:
             FLAGS.init_checkpoint, random = checkpoints.check_for_training(FLAGS.init_checkpoint, flag, script, sizes, num_labels)
             if random and not trained:
-                notes.append(f"{FLAGS.init_checkpoint} lacks {random[0]} ({len(random)} of BERT's variables in all): they start at random")
+                notes.append(
+                    f"{FLAGS.init_checkpoint} lacks {random[0]} ({len(random)} of BERT's variables in all): they start at random"
+                )
         else:
             FLAGS.init_checkpoint = checkpoints.check_for_inference(
-                FLAGS.init_checkpoint, flag, script, sizes, num_labels, FLAGS.floatx, restored=False)
+                FLAGS.init_checkpoint, flag, script, sizes, num_labels, FLAGS.floatx, restored=False
+            )
     elif not FLAGS.do_train and not trained:
-        raise WrapError(f"no model: pass --init_checkpoint, or an --output_dir that holds a trained one (there is none in {FLAGS.output_dir})")
+        raise WrapError(
+            f"no model: pass --init_checkpoint, or an --output_dir that holds a trained one (there is none in {FLAGS.output_dir})"
+        )
     if trained:
-        checkpoints.check_for_inference(trained, "the trained checkpoint in --output_dir, which the Estimator uses", script, sizes, num_labels, FLAGS.floatx, restored=True)
-        what = "training goes on from it" if FLAGS.do_train else "it is used, not --init_checkpoint" if FLAGS.init_checkpoint else "it is used"
+        checkpoints.check_for_inference(
+            trained,
+            "the trained checkpoint in --output_dir, which the Estimator uses",
+            script,
+            sizes,
+            num_labels,
+            FLAGS.floatx,
+            restored=True,
+        )
+        what = (
+            "training goes on from it"
+            if FLAGS.do_train
+            else "it is used, not --init_checkpoint"
+            if FLAGS.init_checkpoint
+            else "it is used"
+        )
         notes.append(f"--output_dir holds the trained checkpoint {trained}: {what}")
     return notes

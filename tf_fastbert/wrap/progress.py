@@ -36,6 +36,7 @@ class Loop:
       first_batch_examples, first_batch_seconds: of the first batch, which warms up.
       seconds: from the end of the first batch to the end of the last one.
     """
+
     name: str
     examples: int = 0
     first_batch_examples: int = 0
@@ -51,8 +52,10 @@ class Loop:
 
     def line(self) -> str:
         """One line for the log."""
-        return (f"{self.name}: {self.examples} examples, {self.examples_per_second:.1f} examples/s ({self.seconds:.2f} s after the first "
-                f"batch, which had {self.first_batch_examples} and took {self.first_batch_seconds:.2f} s)")
+        return (
+            f"{self.name}: {self.examples} examples, {self.examples_per_second:.1f} examples/s ({self.seconds:.2f} s after the first "
+            f"batch, which had {self.first_batch_examples} and took {self.first_batch_seconds:.2f} s)"
+        )
 
 
 class Bar:

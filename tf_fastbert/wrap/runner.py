@@ -113,7 +113,10 @@ def _google_main(script: Script, module: types.ModuleType, mode: str, settings: 
     def total(loop: str) -> Optional[int]:
         return progress.count_records(os.path.join(folder, records[loop]))
 
-    with _no_half_outputs(folder, script.outputs), progress.watched(tf.estimator.tpu.TPUEstimator, total, show=FLAGS.progress) as loops:
+    with (
+        _no_half_outputs(folder, script.outputs),
+        progress.watched(tf.estimator.tpu.TPUEstimator, total, show=FLAGS.progress) as loops,
+    ):
         module.main([script.name])
     if not loops:
         return None

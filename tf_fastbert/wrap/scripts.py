@@ -15,6 +15,7 @@ class Split:
         label: index of the label's column, or None where Google's processor doesn't read it.
         header: whether the first line is skipped.
     """
+
     file: str
     columns: int
     label: int | None
@@ -24,6 +25,7 @@ class Split:
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A task that run_classifier.py knows: its labels and files, by "train", "eval" and "predict"."""
+
     labels: tuple[str, ...]
     splits: dict[str, Split]
 
@@ -32,15 +34,26 @@ _MNLI = ("contradiction", "entailment", "neutral")
 
 # The processors of Google's run_classifier.py. A local copy (--bert_dir) may know more: those are left to its own checks.
 TASKS = {
-        "cola": Task(("0", "1"), {
-                "train": Split("train.tsv", 4, 1, header=False), "eval": Split("dev.tsv", 4, 1, header=False),
-                "predict": Split("test.tsv", 2, None)}),
-        "mrpc": Task(("0", "1"), {
-                "train": Split("train.tsv", 5, 0), "eval": Split("dev.tsv", 5, 0), "predict": Split("test.tsv", 5, None)}),
-        "mnli": Task(_MNLI, {
-                "train": Split("train.tsv", 10, -1), "eval": Split("dev_matched.tsv", 10, -1), "predict": Split("test_matched.tsv", 10, None)}),
-        "xnli": Task(_MNLI, {
-                "train": Split("multinli/multinli.train.zh.tsv", 3, None), "eval": Split("xnli.dev.tsv", 8, 1)}),
+    "cola": Task(
+        ("0", "1"),
+        {
+            "train": Split("train.tsv", 4, 1, header=False),
+            "eval": Split("dev.tsv", 4, 1, header=False),
+            "predict": Split("test.tsv", 2, None),
+        },
+    ),
+    "mrpc": Task(
+        ("0", "1"), {"train": Split("train.tsv", 5, 0), "eval": Split("dev.tsv", 5, 0), "predict": Split("test.tsv", 5, None)}
+    ),
+    "mnli": Task(
+        _MNLI,
+        {
+            "train": Split("train.tsv", 10, -1),
+            "eval": Split("dev_matched.tsv", 10, -1),
+            "predict": Split("test_matched.tsv", 10, None),
+        },
+    ),
+    "xnli": Task(_MNLI, {"train": Split("multinli/multinli.train.zh.tsv", 3, None), "eval": Split("xnli.dev.tsv", 8, 1)}),
 }
 
 
@@ -55,6 +68,7 @@ class Script:
         outputs: files in --output_dir that a failed run must not leave behind half written.
         pooler: whether the result depends on BERT's pooler.
     """
+
     name: str
     required: tuple[str, ...]
     phases: dict[str, str]
@@ -68,17 +82,19 @@ class Script:
 
 
 RUN_SQUAD = Script(
-        name="run_squad",
-        required=("vocab_file", "bert_config_file", "output_dir"),
-        phases={"do_predict": "eval.tf_record"},
-        outputs=("predictions.json", "nbest_predictions.json", "null_odds.json"),
-        pooler=False)
+    name="run_squad",
+    required=("vocab_file", "bert_config_file", "output_dir"),
+    phases={"do_predict": "eval.tf_record"},
+    outputs=("predictions.json", "nbest_predictions.json", "null_odds.json"),
+    pooler=False,
+)
 
 RUN_CLASSIFIER = Script(
-        name="run_classifier",
-        required=("data_dir", "task_name", "vocab_file", "bert_config_file", "output_dir"),
-        phases={"do_eval": "eval.tf_record", "do_predict": "predict.tf_record"},
-        outputs=("test_results.tsv",),
-        pooler=True)
+    name="run_classifier",
+    required=("data_dir", "task_name", "vocab_file", "bert_config_file", "output_dir"),
+    phases={"do_eval": "eval.tf_record", "do_predict": "predict.tf_record"},
+    outputs=("test_results.tsv",),
+    pooler=True,
+)
 
 SCRIPTS = {script.name: script for script in (RUN_SQUAD, RUN_CLASSIFIER)}
