@@ -130,7 +130,7 @@ def _read_text(path: str, flag: str, *, flag_only: bool = False) -> str:
         raise WrapError(f"{name}: there is no such file")
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read().decode("utf-8-sig")
+            return file.read().decode("utf-8")
     except tf.errors.OpError as error:
         raise WrapError(f"{name}: it cannot be read: {error.message}") from error
     except UnicodeDecodeError as error:
