@@ -96,11 +96,10 @@ class _BatchTimer(tf.train.SessionRunHook):
         self._before = self._first_end = 0.0
 
     def begin(self) -> None:
-        # The batch comes out of the one iterator of the graph; the last batch may be smaller than the rest.
-        batches = [op for op in tf.get_default_graph().get_operations() if op.type == "IteratorGetNext"]
-        if len(batches) != 1:
-            raise RuntimeError(f"expected one input iterator in the graph, found {len(batches)}")
-        self._batch_size = tf.shape(batches[0].outputs[0])[0]
+        # Google's scripts have one input iterator; the last batch out of it may be smaller than the rest. A graph that is fed in
+        # another way (a local copy that somebody changed) is counted in batches.
+        iterators = [op for op in tf.get_default_graph().get_operations() if op.type == "IteratorGetNext"]
+        self._batch_size = tf.shape(iterators[0].outputs[0])[0] if iterators else tf.constant(1)
 
     def before_run(self, run_context: Any) -> Any:
         self._before = time.perf_counter()
