@@ -88,10 +88,11 @@ class Bar:
 
 
 class _BatchTimer(tf.train.SessionRunHook):
-    """Fills a Loop and moves a Bar, batch by batch."""
+    """Fills a Loop and moves a Bar, batch by batch; the bar is made, if wanted, when the session is ready."""
 
-    def __init__(self, loop: Loop, bar: Optional[Bar]) -> None:
-        self._loop, self._bar = loop, bar
+    def __init__(self, loop: Loop, make_bar: Callable[[], Optional[Bar]]) -> None:
+        self._loop, self._make_bar = loop, make_bar
+        self.bar: Optional[Bar] = None
         self._batch_size: Any = None
         self._before = self._first_end = 0.0
 
@@ -100,6 +101,10 @@ class _BatchTimer(tf.train.SessionRunHook):
         # another way (a local copy that somebody changed) is counted in batches.
         iterators = [op for op in tf.get_default_graph().get_operations() if op.type == "IteratorGetNext"]
         self._batch_size = tf.shape(iterators[0].outputs[0])[0] if iterators else tf.constant(1)
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        # Not earlier: its rate would count the time of building the graph.
+        self.bar = self._make_bar()
 
     def before_run(self, run_context: Any) -> Any:
         self._before = time.perf_counter()
@@ -112,8 +117,8 @@ class _BatchTimer(tf.train.SessionRunHook):
             loop.first_batch_examples, loop.first_batch_seconds = examples, now - self._before
         loop.examples += examples
         loop.seconds = now - self._first_end
-        if self._bar is not None:
-            self._bar.add(examples)
+        if self.bar is not None:
+            self.bar.add(examples)
 
 
 @contextlib.contextmanager
@@ -134,15 +139,15 @@ def watched(estimator: type, total: Callable[[str], Optional[int]], *, show: boo
     def timed(name: str, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Callable[[], Any]]:
         """Yields the call of the original method with our hook among its hooks."""
         loop = Loop(name)
-        bar = Bar(name, total(name)) if show else None
+        timer = _BatchTimer(loop, lambda: Bar(name, total(name)) if show else None)
         call = inspect.signature(originals[name]).bind(self, *args, **kwargs)
-        call.arguments["hooks"] = [*(call.arguments.get("hooks") or []), _BatchTimer(loop, bar)]
+        call.arguments["hooks"] = [*(call.arguments.get("hooks") or []), timer]
         try:
             yield lambda: originals[name](*call.args, **call.kwargs)
             loops.append(loop)
         finally:
-            if bar is not None:
-                bar.close()
+            if timer.bar is not None:
+                timer.bar.close()
 
     @functools.wraps(originals["predict"])
     def predict(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
