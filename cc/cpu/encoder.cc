@@ -48,14 +48,16 @@ class CpuEncoder : public Encoder {
 
   Status Prepare(const LayerWeights* layers, void* buffer, void* /*stream*/, const ParallelFor* parallel_for,
                  std::unique_ptr<PreparedWeights>* prepared) const override {
-    return cpu::CatchErrors("weights", [&] { return cpu::PrepareWeights(config_, gemms_, layers, buffer, parallel_for, prepared); });
+    return cpu::CatchErrors("preparing the weights",
+                            [&] { return cpu::PrepareWeights(config_, gemms_, layers, buffer, parallel_for, prepared); });
   }
 
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding, int num_threads) const override {
     cpu::Plan plan;
     if (num_tokens <= 0 || static_cast<int64_t>(batch) * seq_len > kMaxRows) return 0;
     // Run meets the same error, if there is one, and returns it.
-    const Status status = cpu::MakePlan(config_, compute_, gemms_, batch, seq_len, num_tokens, remove_padding, num_threads, &plan);
+    const Status status =
+        cpu::MakePlan(config_, compute_, gemms_, batch, seq_len, num_tokens, remove_padding, num_threads, &plan);
     return status.ok() ? plan.workspace.bytes : 0;
   }
 
@@ -74,6 +76,7 @@ class CpuEncoder : public Encoder {
     const Status status = cpu::MakePlan(config_, compute_, gemms_, call.batch, call.seq_len, call.num_tokens, call.remove_padding,
                                         call.num_threads, &plan);
     if (!status.ok()) return status;
+    if (call.workspace == nullptr) return Status::Internal("CPU encoder: no workspace");
     return cpu::Forward(config_, compute_, static_cast<const cpu::CpuPreparedWeights&>(weights), plan, call).Run();
   }
 

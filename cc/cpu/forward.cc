@@ -183,8 +183,8 @@ void Forward::Scatter(int layer, const Block& block) const {
   const int tokens = std::min(call_.num_tokens - block.first, block.rows);
   for (int r = 0; r < tokens; ++r) {
     const int64_t target = (slab + row_source_[block.first + r]) * hidden;
-    kernels_.from_float(config_.dtype, block.residual + r * hidden, static_cast<char*>(call_.output) + target * SizeOf(config_.dtype),
-                        hidden);
+    char* out = static_cast<char*>(call_.output) + target * SizeOf(config_.dtype);
+    kernels_.from_float(config_.dtype, block.residual + r * hidden, out, hidden);
   }
 }
 

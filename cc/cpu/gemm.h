@@ -1,5 +1,5 @@
-// One matrix product of the encoder, out [rows, n] = epilogue(in [rows, k] * weights [k, n] + bias [n]), by oneDNN, in the calling
-// thread, for any number of rows.
+// One matrix product of the encoder, out [rows, n] = epilogue(in [rows, k] * weights [k, n] + bias [n]), by oneDNN, in the
+// calling thread, for any number of rows.
 #ifndef TF_FASTBERT_CC_CPU_GEMM_H_
 #define TF_FASTBERT_CC_CPU_GEMM_H_
 

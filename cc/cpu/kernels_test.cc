@@ -66,8 +66,9 @@ void TestAttention(const Kernels& kernels, int rows, int depth, bool bfloat16, d
   double worst = 0;
   for (size_t i = 0; i < out.size(); ++i) {
     const double value = bfloat16 ? BFloat16ToFloat(out16[i]) : out[i];
-    const double error = std::fabs(value - expected[i]) / (bfloat16 ? 0.005 + 0.005 * std::fabs(expected[i]) : 1e-5 + 1e-6 * scale);
-    if (!(error <= worst)) worst = error;
+    const double limit = bfloat16 ? 0.005 + 0.005 * std::fabs(expected[i]) : 1e-5 + 1e-6 * scale;
+    const double error = std::fabs(value - expected[i]) / limit;
+    if (!(error <= worst)) worst = error;  // true for NaN
   }
   Expect(worst <= 1, kernels.isa, "attention " + std::to_string(rows) + " x " + std::to_string(depth) +
                                       (bfloat16 ? " bfloat16" : " float32") + ": error / limit " + std::to_string(worst));
@@ -120,7 +121,8 @@ void TestConversions(const Kernels& kernels, DataType type) {
     kernels.from_float(type, inputs, rounded, 3);
     wrong += rounded[0] != i || rounded[1] != i + (i & 1) || rounded[2] != i + 1;
   }
-  Expect(wrong == 0, kernels.isa, "conversions of type " + std::to_string(static_cast<int>(type)) + ": wrong " + std::to_string(wrong));
+  const std::string name = "conversions of type " + std::to_string(static_cast<int>(type));
+  Expect(wrong == 0, kernels.isa, name + ": wrong " + std::to_string(wrong));
 }
 
 }  // namespace

@@ -16,7 +16,9 @@ Status IndexTokens(const EncoderCall& call, int32_t* sequence_begin, int32_t* ro
     const int limit = call.mask == nullptr ? call.sequence_length[b] : call.seq_len;
     for (int s = 0; s < limit; ++s) {
       if (call.mask != nullptr && call.mask[first + s] == 0) continue;
-      if (row == call.num_tokens) return Status::Internal("more valid tokens than num_tokens = " + std::to_string(call.num_tokens));
+      if (row == call.num_tokens) {
+        return Status::Internal("more valid tokens than num_tokens = " + std::to_string(call.num_tokens));
+      }
       row_source[row++] = first + s;
     }
   }
