@@ -156,7 +156,7 @@ except AttributeError:
 
 
 def test_a_google_module_imported_before_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "modeling.py").write_text("import tensorflow as tf\n")
+    (tmp_path / "modeling.py").write_text("import tensorflow as tf\ndef layer_norm(x):\n  return tf.contrib.layers.layer_norm(x)\n")
     out = run_code(f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
@@ -167,6 +167,19 @@ except RuntimeError as error:
     print(error)
 """)
     assert "before these are imported: modeling" in out
+
+
+def test_modules_of_others_with_the_same_name_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "optimization.py").write_text("import tensorflow as tf\n")
+    out = run_code(f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import tensorflow as tf, tf_fastbert.compat as compat
+compat.install()
+import optimization
+print(optimization.tf is tf)
+""")
+    assert out.split() == ["True"]
 
 
 def test_what_contrib_lacks_is_named() -> None:

@@ -2,14 +2,17 @@
 
 That repository is written for TF1 and says `import tensorflow as tf`; PyPI's bert-tensorflow says
 `import tensorflow.compat.v1 as tf` and passes through unchanged. The module's syntax tree is changed on its way to the
-compiler; no file is written, line numbers stay, and only modules named like Google's are touched.
+compiler; no file is written, line numbers stay, and only files are touched that are named like Google's and lie beside a modeling.py
+that uses tf.contrib.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 import types
 from typing import Any, Optional, Sequence
@@ -31,16 +34,29 @@ def install() -> None:
     """Puts the hook in front of Python's own path finder, once, and tells of modules that came too early."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-    # A module imported earlier would have failed on tensorflow.contrib or, if it had none, kept the TF2 module.
+    # A module imported earlier has the TF2 module under the name tf.
     import tensorflow as tf2
 
-    early = sorted(name for name in list(sys.modules) if _is_google(name) and vars(sys.modules[name]).get("tf") is tf2)
+    early = sorted(
+        name
+        for name, module in list(sys.modules.items())
+        if vars(module).get("tf") is tf2 and _is_google(name, getattr(module, "__file__", None) or "")
+    )
     if early:
         raise RuntimeError(f"tf_fastbert.compat.install() must come before these are imported: {', '.join(early)}")
 
 
-def _is_google(name: str) -> bool:
-    return name.rpartition(".")[2] in GOOGLE_MODULES and not name.startswith(("tf_fastbert.", "tensorflow."))
+def _is_google(module_name: str, path: str) -> bool:
+    return module_name.rpartition(".")[2] in GOOGLE_MODULES and _holds_tf1_bert(os.path.dirname(path))
+
+
+@functools.cache
+def _holds_tf1_bert(folder: str) -> bool:
+    try:
+        with open(os.path.join(folder, "modeling.py"), encoding="utf-8") as file:
+            return "tf.contrib." in file.read()
+    except OSError:
+        return False
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -49,10 +65,12 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
-        if not _is_google(fullname):
+        if fullname.rpartition(".")[2] not in GOOGLE_MODULES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        if not _is_google(fullname, spec.loader.path):
             return None
         spec.loader = _Loader(fullname, spec.loader.path)
         return spec

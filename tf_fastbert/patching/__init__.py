@@ -14,7 +14,7 @@ that checkpoints and tf.train.init_from_checkpoint work as before.
 - Inference (is_training=False and no dropout) runs the op; training keeps the stock encoder and its gradients.
 - Masks may have holes. The op needs the [B, S] mask, which it gets when the attention mask comes from modeling's own
   create_attention_mask_from_input_mask; a self-made [B, F, T] mask is refused, or left to the stock encoder (custom_mask="stock").
-- Rows of the output that belong to padding are zero.
+- Rows of the output that belong to padding are zero, so a head that looks at them sees its bias there.
 - get_sequence_output() and get_all_encoder_layers() come from two ops, the second made when first asked for. A run that fetches
   both computes the encoder twice.
 - floatx="float16" or "bfloat16": the variables of the whole model have that type, those that heads create after BertModel in the same

@@ -31,7 +31,9 @@ def make_init(bert_model: type, options: Options) -> Callable[..., None]:
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        is_training = bool(signature.bind(self, *args, **kwargs).arguments["is_training"])
+        call = signature.bind(self, *args, **kwargs)
+        call.apply_defaults()
+        is_training = bool(call.arguments["is_training"])
         if is_training and options.is_16_bit:
             raise ValueError(
                 f"training in {options.floatx} is not supported: patch(..., floatx='float32') leaves training graphs to Google's own code, and "
@@ -39,7 +41,7 @@ def make_init(bert_model: type, options: Options) -> Callable[..., None]:
             )
         variables.set_floatx(tf.get_variable_scope(), options.floatx)
         with context.building_model(is_training):
-            original(self, *args, **kwargs)
+            original(*call.args, **call.kwargs)
         if options.is_16_bit:
             _hand_out_float32(self)
 
