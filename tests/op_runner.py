@@ -43,7 +43,8 @@ def new_session(graph: tf.Graph, allow_soft_placement: bool = False) -> tf.compa
 
 def run_python(*arguments: str, **environment: str) -> str:
     """Runs this Python with `arguments`, with the repository importable. Returns stdout; fails with the output if it fails."""
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
     result = subprocess.run([sys.executable, *arguments], env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, f"exit {result.returncode}\n{result.stdout[-4000:]}\n{result.stderr[-8000:]}"
     return result.stdout
