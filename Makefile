@@ -14,7 +14,7 @@ setup:  ## compiler, Bazel (apt as root, else npm), .venv with the pinned packag
 
 build: setup  ## bazel build //... and say what was built
 	@set -e; bazel=$$(tools/setup/find_bazel.sh); $$bazel build //...
-	@$(PYTHON_IN_VENV) -c 'import tf_fastbert; print("built:", tf_fastbert.build_info())'
+	@TF_CPP_MIN_LOG_LEVEL=3 $(PYTHON_IN_VENV) -c 'import tf_fastbert; print("built:", tf_fastbert.build_info())'
 
 test: build  ## every test that needs no GPU
 	@tools/setup/run_tests.sh
