@@ -35,12 +35,14 @@ namespace {
 
 constexpr char kMarker[] = "tf_fastbert_build_info=";
 
+// clang-format off
 constexpr char kInfo[] =
     "tf_fastbert_build_info={\"version\": \"" TF_FASTBERT_TEXT(TF_FASTBERT_VERSION)
     "\", \"tensorflow\": \"" TF_FASTBERT_TF_VERSION_STRING
     "\", \"cuda\": " TF_FASTBERT_CUDA_TEXT
     ", \"cuda_archs\": \"" TF_FASTBERT_CUDA_ARCHS
     "\", \"onednn\": \"" TF_FASTBERT_ONEDNN_TEXT "\"}";
+// clang-format on
 
 }  // namespace
 

@@ -115,8 +115,9 @@ absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
 absl::Status FastBertEncoderKernel::CheckHiddenStates(const Tensor& hidden_states) const {
   const TensorShape& shape = hidden_states.shape();
   if (shape.dims() != 3 || shape.dim_size(2) != config_.hidden_size) {
-    return absl::InvalidArgumentError("FastBertEncoder: hidden_states has shape " + shape.DebugString() + ", expected [batch, seq_len, " +
-                                      std::to_string(config_.hidden_size) + "], because num_heads = " + std::to_string(config_.num_heads) +
+    return absl::InvalidArgumentError("FastBertEncoder: hidden_states has shape " + shape.DebugString() +
+                                      ", expected [batch, seq_len, " + std::to_string(config_.hidden_size) +
+                                      "], because num_heads = " + std::to_string(config_.num_heads) +
                                       " and size_per_head = " + std::to_string(config_.size_per_head));
   }
   // Backends count tokens in an int. Checked by division: one of the two may be 0.
@@ -130,8 +131,8 @@ absl::Status FastBertEncoderKernel::ReadWeights(OpKernelContext* ctx, Layers* la
   const Tensor& kernel = ctx->input(WeightInput(kIntermediateKernelField, 0, config_.num_layers));
   const int64_t inner = kernel.dims() == 2 ? kernel.dim_size(1) : 0;
   if (inner < 1 || inner > kMaxInt) {
-    return absl::InvalidArgumentError("FastBertEncoder: intermediate_kernel[0] has shape " + kernel.shape().DebugString() + ", expected [" +
-                                      std::to_string(config_.hidden_size) + ", inner size of 1 or more]");
+    return absl::InvalidArgumentError("FastBertEncoder: intermediate_kernel[0] has shape " + kernel.shape().DebugString() +
+                                      ", expected [" + std::to_string(config_.hidden_size) + ", inner size of 1 or more]");
   }
   for (int field = 0; field < kNumWeightFields; ++field) {
     const WeightField& f = kWeightFields[field];
@@ -141,8 +142,8 @@ absl::Status FastBertEncoderKernel::ReadWeights(OpKernelContext* ctx, Layers* la
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       const Tensor& tensor = ctx->input(WeightInput(field, layer, config_.num_layers));
       if (tensor.dims() != rank || tensor.dim_size(0) != rows || (rank == 2 && tensor.dim_size(1) != columns)) {
-        return absl::InvalidArgumentError("FastBertEncoder: " + std::string(f.name) + "[" + std::to_string(layer) + "] has shape " +
-                                          tensor.shape().DebugString() + ", expected [" + std::to_string(rows) +
+        return absl::InvalidArgumentError("FastBertEncoder: " + std::string(f.name) + "[" + std::to_string(layer) +
+                                          "] has shape " + tensor.shape().DebugString() + ", expected [" + std::to_string(rows) +
                                           (rank == 2 ? "," + std::to_string(columns) : "") + "]");
       }
       (*layers)[layer].*f.member = tensor.tensor_data().data();
@@ -194,9 +195,9 @@ class GpuKernel : public FastBertEncoderKernel {
   explicit GpuKernel(OpKernelConstruction* ctx) : FastBertEncoderKernel(ctx, /*on_gpu=*/true) {}
 };
 
-// sequence_length stays on the host: its values are checked, and the number of tokens sizes everything, without waiting for the GPU.
-#define REGISTER_GPU(T)                                                                                                           \
-  REGISTER_KERNEL_BUILDER(                                                                                                        \
+// sequence_length stays on the host: its values are checked and its sum sizes everything without waiting for the GPU.
+#define REGISTER_GPU(T)    \
+  REGISTER_KERNEL_BUILDER( \
       Name("FastBertEncoder").Device(tensorflow::DEVICE_GPU).HostMemory("sequence_length").TypeConstraint<T>("T"), GpuKernel)
 REGISTER_GPU(float);
 REGISTER_GPU(Eigen::half);

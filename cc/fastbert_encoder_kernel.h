@@ -23,8 +23,8 @@ class FastBertEncoderKernel : public tensorflow::OpKernel {
   void Compute(tensorflow::OpKernelContext* ctx) override;
 
  private:
-  // The backend for one inner size, which is known only from the weights. There is more than one where eager execution lets models
-  // share the kernel.
+  // The backend for one inner size, which is known only from the weights. There is more than one where eager execution lets
+  // models share the kernel.
   struct Model {
     Model(int num_layers, bool immutable, bool on_gpu) : weights(num_layers, immutable, on_gpu) {}
     int inner_size = 0;

@@ -15,10 +15,11 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
 // Every check failure names the input it is about: the messages of InferenceContext itself only speak of dimensions.
-absl::Status Explain(const absl::Status& status, InferenceContext* c, const std::string& input, ShapeHandle shape, const char* expected) {
+absl::Status Explain(const absl::Status& status, InferenceContext* c, const std::string& input, ShapeHandle shape,
+                     const char* expected) {
   if (status.ok()) return status;
-  return absl::InvalidArgumentError("FastBertEncoder: " + input + " has shape " + c->DebugString(shape) + ", expected " + expected + " (" +
-                                    std::string(status.message()) + ")");
+  return absl::InvalidArgumentError("FastBertEncoder: " + input + " has shape " + c->DebugString(shape) + ", expected " +
+                                    expected + " (" + std::string(status.message()) + ")");
 }
 
 absl::Status InferShape(InferenceContext* c) {
@@ -30,13 +31,15 @@ absl::Status InferShape(InferenceContext* c) {
   TF_RETURN_IF_ERROR(c->GetAttr("all_layers", &all_layers));
   const std::string attrs = "num_heads = " + std::to_string(num_heads) + ", size_per_head = " + std::to_string(size_per_head);
   if (size_per_head % 2 != 0 || size_per_head > 128) {
-    return absl::UnimplementedError("FastBertEncoder: size_per_head must be even and at most 128, but is " + std::to_string(size_per_head));
+    return absl::UnimplementedError("FastBertEncoder: size_per_head must be even and at most 128, but is " +
+                                    std::to_string(size_per_head));
   }
   // Also keeps the product below from overflowing.
   if (num_heads > (int64_t{1} << 20)) return absl::InvalidArgumentError("FastBertEncoder: too many heads: " + attrs);
 
   ShapeHandle hidden_states;
-  TF_RETURN_IF_ERROR(Explain(c->WithRank(c->input(0), 3, &hidden_states), c, "hidden_states", c->input(0), "[batch, seq_len, hidden_size]"));
+  TF_RETURN_IF_ERROR(
+      Explain(c->WithRank(c->input(0), 3, &hidden_states), c, "hidden_states", c->input(0), "[batch, seq_len, hidden_size]"));
   DimensionHandle hidden_size;
   TF_RETURN_IF_ERROR(Explain(c->WithValue(c->Dim(hidden_states, 2), num_heads * size_per_head, &hidden_size), c, "hidden_states",
                              hidden_states, ("hidden_size = num_heads * size_per_head with " + attrs).c_str()));
@@ -47,10 +50,13 @@ absl::Status InferShape(InferenceContext* c) {
   const char* lengths_expected = "[batch] (lengths) or [batch, seq_len] (a mask), like hidden_states";
   if (c->RankKnown(lengths)) {
     const int rank = c->Rank(lengths);
-    if (rank != 1 && rank != 2) return Explain(absl::InvalidArgumentError("wrong rank"), c, "sequence_length", lengths, lengths_expected);
+    if (rank != 1 && rank != 2) {
+      return Explain(absl::InvalidArgumentError("wrong rank"), c, "sequence_length", lengths, lengths_expected);
+    }
     for (int i = 0; i < rank; ++i) {
       DimensionHandle dim;
-      TF_RETURN_IF_ERROR(Explain(c->Merge(c->Dim(lengths, i), c->Dim(hidden_states, i), &dim), c, "sequence_length", lengths, lengths_expected));
+      TF_RETURN_IF_ERROR(
+          Explain(c->Merge(c->Dim(lengths, i), c->Dim(hidden_states, i), &dim), c, "sequence_length", lengths, lengths_expected));
       TF_RETURN_IF_ERROR(c->ReplaceDim(hidden_states, i, dim, &hidden_states));
     }
   }
@@ -70,8 +76,8 @@ absl::Status InferShape(InferenceContext* c) {
       for (int i = 0; i < (is_kernel ? 2 : 1); ++i) {
         const Dim which = i == 0 ? f.rows : f.columns;
         DimensionHandle merged;
-        TF_RETURN_IF_ERROR(Explain(c->Merge(c->Dim(ranked, i), which == Dim::kHidden ? hidden_size : inner_size, &merged), c, name, shape,
-                                   expected.c_str()));
+        TF_RETURN_IF_ERROR(Explain(c->Merge(c->Dim(ranked, i), which == Dim::kHidden ? hidden_size : inner_size, &merged), c,
+                                   name, shape, expected.c_str()));
         if (which == Dim::kInner) inner_size = merged;
       }
     }
@@ -120,8 +126,9 @@ REGISTER_OP("FastBertEncoder")
     .Doc(R"doc(
 BERT's encoder: all transformer layers in one op, for inference.
 
-B = batch, S = seq_len, H = hidden_size = num_heads * size_per_head, I = inner size (taken from intermediate_kernel). The 16 lists of
-weights have num_layers tensors each, in the shapes of Google's checkpoints (input dimension first). The op has no gradient.
+B = batch, S = seq_len, H = hidden_size = num_heads * size_per_head, I = inner size (taken from intermediate_kernel). The 16
+lists of weights have num_layers tensors each, in the shapes of Google's checkpoints (input dimension first). The op has no
+gradient.
 
 hidden_states: [B, S, H], the output of the embedding layer.
 sequence_length: [B]: how many tokens of each sequence are valid, from 0 to S; or [B, S]: a mask, nonzero = valid, holes allowed.
@@ -147,14 +154,15 @@ num_heads: number of attention heads.
 size_per_head: even, at most 128.
 epsilon: added to the variance in LayerNorm.
 activation: of the feed-forward part; BERT's own is gelu_tanh, Hugging Face's models often use gelu_erf.
-layer_norm: post: x = LN(x + f(x)), as in BERT. pre: x = x + f(LN(x)), attention_layer_norm in front of attention, output_layer_norm in
-  front of the feed-forward part, and no LayerNorm after the last layer.
+layer_norm: post: x = LN(x + f(x)), as in BERT. pre: x = x + f(LN(x)), attention_layer_norm in front of attention,
+  output_layer_norm in front of the feed-forward part, and no LayerNorm after the last layer.
 remove_padding: compute only the valid tokens. false: matrix products run over all B * S rows. The result is the same.
 all_layers: return the output of every layer.
 precision: tf32 permits float32 matrix products to round their inputs to TF32.
-weights: how changes of the weights are noticed. checked: the CPU kernel compares a hash of their contents on each call, the GPU kernel
-  prepares them anew on each call; always right. immutable: whoever produces the weights guarantees never to change a buffer that somebody
-  else holds a reference to (constants, and reads of resource variables), so that comparing addresses suffices.
+weights: how changes of the weights are noticed. checked: the CPU kernel compares a hash of their contents on each call, the
+  GPU kernel prepares them anew on each call; always right. immutable: whoever produces the weights guarantees never to change
+  a buffer that somebody else holds a reference to (constants, and reads of resource variables), so that comparing addresses
+  suffices.
 )doc");
 
 }  // namespace tf_fastbert

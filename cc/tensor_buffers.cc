@@ -22,7 +22,8 @@ absl::Status ToAbsl(const Status& status) {
   return absl::InternalError(message);
 }
 
-absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor, void** data) {
+absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor,
+                             void** data) {
   constexpr size_t kAlignment = 256;
   // TensorFlow's CPU allocator aligns to 64 bytes only.
   const tensorflow::TensorShape shape({static_cast<int64_t>(bytes + kAlignment)});

@@ -13,7 +13,8 @@ namespace tf_fastbert {
 absl::Status ToAbsl(const Status& status);
 
 // `bytes` bytes of the device's memory, 256-byte aligned, alive as long as *tensor. `what` names them if there are not enough.
-absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor, void** data);
+absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor,
+                             void** data);
 
 }  // namespace tf_fastbert
 

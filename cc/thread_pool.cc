@@ -11,7 +11,8 @@
 namespace tf_fastbert {
 namespace {
 
-// Shared with the helper tasks, which may start only after the loop has ended: then they find no iteration left and never touch fn.
+// Shared with the helper tasks, which may start only after the loop has ended: then they find no iteration left and never touch
+// fn.
 struct Loop {
   Loop(int64_t n, const std::function<void(int64_t)>* fn) : n(n), fn(fn) {}
 

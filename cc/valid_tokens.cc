@@ -8,7 +8,8 @@ namespace {
 absl::Status ReadLengths(const int32_t* lengths, int64_t batch, int64_t seq_len, ValidTokens* tokens) {
   for (int64_t b = 0; b < batch; ++b) {
     if (lengths[b] < 0 || lengths[b] > seq_len) {
-      return absl::InvalidArgumentError("FastBertEncoder: sequence_length[" + std::to_string(b) + "] = " + std::to_string(lengths[b]) +
+      return absl::InvalidArgumentError("FastBertEncoder: sequence_length[" + std::to_string(b) +
+                                        "] = " + std::to_string(lengths[b]) +
                                         ", but it must be between 0 and seq_len = " + std::to_string(seq_len));
     }
     tokens->num_tokens += lengths[b];
@@ -17,7 +18,8 @@ absl::Status ReadLengths(const int32_t* lengths, int64_t batch, int64_t seq_len,
   return absl::OkStatus();
 }
 
-absl::Status ReadMask(tensorflow::OpKernelContext* ctx, const int32_t* mask, int64_t batch, int64_t seq_len, ValidTokens* tokens) {
+absl::Status ReadMask(tensorflow::OpKernelContext* ctx, const int32_t* mask, int64_t batch, int64_t seq_len,
+                      ValidTokens* tokens) {
   tensorflow::AllocatorAttributes on_host;
   on_host.set_on_host(true);
   absl::Status status = ctx->allocate_temp(tensorflow::DT_INT32, tensorflow::TensorShape({batch}), &tokens->counted, on_host);
@@ -52,9 +54,9 @@ absl::Status ReadValidTokens(tensorflow::OpKernelContext* ctx, const tensorflow:
   if (shape.dims() == 2 && shape.dim_size(0) == batch && shape.dim_size(1) == seq_len) {
     return ReadMask(ctx, values, batch, seq_len, tokens);
   }
-  return absl::InvalidArgumentError("FastBertEncoder: sequence_length has shape " + shape.DebugString() + ", expected [batch] = [" +
-                                    std::to_string(batch) + "] (lengths) or [batch, seq_len] = [" + std::to_string(batch) + "," +
-                                    std::to_string(seq_len) + "] (a mask)");
+  return absl::InvalidArgumentError("FastBertEncoder: sequence_length has shape " + shape.DebugString() +
+                                    ", expected [batch] = [" + std::to_string(batch) + "] (lengths) or [batch, seq_len] = [" +
+                                    std::to_string(batch) + "," + std::to_string(seq_len) + "] (a mask)");
 }
 
 }  // namespace tf_fastbert

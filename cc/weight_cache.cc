@@ -45,7 +45,8 @@ absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& e
   return absl::OkStatus();
 }
 
-std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx, const LayerWeights* layers, uint64_t hash) const {
+std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx, const LayerWeights* layers,
+                                               uint64_t hash) const {
   auto set = std::make_shared<WeightSet>();
   set->layers_.assign(layers, layers + num_layers_);
   set->hash_ = hash;
@@ -56,8 +57,8 @@ std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx,
   return set;
 }
 
-absl::Status WeightCache::Prepare(tensorflow::OpKernelContext* ctx, const Encoder& encoder, void* stream, const ParallelFor* parallel_for,
-                                  WeightSet* set) const {
+absl::Status WeightCache::Prepare(tensorflow::OpKernelContext* ctx, const Encoder& encoder, void* stream,
+                                  const ParallelFor* parallel_for, WeightSet* set) const {
   void* buffer = nullptr;
   const absl::Status status = AllocateAligned(ctx, encoder.PreparedBytes(), "prepared weights", &set->buffer_, &buffer);
   if (!status.ok()) return status;
@@ -92,7 +93,8 @@ std::shared_ptr<WeightSet> WeightCache::FindOrAdd(tensorflow::OpKernelContext* c
   for (const auto& set : sets_) {
     if (Matches(*set, layers, hash)) return set;
   }
-  const auto keep_end = std::stable_partition(sets_.begin(), sets_.end(), [&](const auto& set) { return !NeverUsedAgain(*set, layers); });
+  const auto keep_end =
+      std::stable_partition(sets_.begin(), sets_.end(), [&](const auto& set) { return !NeverUsedAgain(*set, layers); });
   dropped.assign(keep_end, sets_.end());
   sets_.erase(keep_end, sets_.end());
   if (sets_.size() >= kMaxSets) {

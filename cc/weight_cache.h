@@ -1,22 +1,23 @@
 // Prepared weights of one encoder, and how it is known that they are not stale.
 //
-// Staleness. A set of prepared weights is used again only if the tensors it was made of have not changed since. That is known in one
-// of two ways, according to the op's attr `weights`:
+// Staleness. A set of prepared weights is used again only if the tensors it was made of have not changed since. That is known in
+// one of two ways, according to the op's attr `weights`:
 //
 //   immutable  The addresses of all weight buffers are compared, and the set holds a reference to each of these tensors. While it
-//              does, nobody can free a buffer (so its address cannot come back with other contents), and TensorFlow does not write to
-//              it: a Const is never written, and every op that updates a resource variable in place (Assign*VariableOp, Apply*,
-//              scatter) first makes sure that it owns the buffer alone, or copies. Python (tf_fastbert/ops.py) sets `immutable` only
-//              where it sees such a producer. What this cannot see: a session that feeds an array of its own in place of the output
-//              of a Const or ReadVariableOp and later overwrites that array.
-//   checked    Any other producer, such as a TF1 ref variable, which tf.assign overwrites in place. On the CPU, a 64-bit hash of all
+//              does, nobody can free a buffer (so its address cannot come back with other contents), and TensorFlow does not
+//              write to it: a Const is never written, and every op that updates a resource variable in place (Assign*VariableOp,
+//              Apply*, scatter) first makes sure that it owns the buffer alone, or copies. Python (tf_fastbert/ops.py) sets
+//              `immutable` only where it sees such a producer. What this cannot see: a session that feeds an array of its own in
+//              place of the output of a Const or ReadVariableOp and later overwrites that array.
+//   checked    Any other producer, such as a TF1 ref variable, which tf.assign overwrites in place. On the CPU, a 64-bit hash of
+//   all
 //              contents is computed on each call and compared together with the addresses (a backend may keep pointers to the
 //              weights), and no reference is held. On a GPU nothing is cached: the weights are prepared on each call.
 //
 // A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op.
 //
-// Size. An eager kernel is shared by all models with the same attributes, so a few sets are kept. Sets whose variables have moved on
-// to another buffer (we hold the only reference) go at once, the least recently used one goes when there are too many.
+// Size. An eager kernel is shared by all models with the same attributes, so a few sets are kept. Sets whose variables have moved
+// on to another buffer (we hold the only reference) go at once, the least recently used one goes when there are too many.
 #ifndef TF_FASTBERT_CC_WEIGHT_CACHE_H_
 #define TF_FASTBERT_CC_WEIGHT_CACHE_H_
 

@@ -11,7 +11,7 @@ enum class Dim { kNone, kHidden, kInner };
 
 struct WeightField {
   const char* name;
-  const void* LayerWeights::*member;
+  const void* LayerWeights::* member;
   Dim rows;     // of a kernel, or the length of a vector
   Dim columns;  // kNone: a vector
 };

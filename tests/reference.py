@@ -13,7 +13,7 @@ _ERF_ON_GRID = np.array([math.erf(x) for x in _GRID])
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
-    """erf to 1e-11: NumPy has none, and math.erf takes one number at a time. Taylor's cubic around the nearest point of a grid."""
+    """erf to 1e-11, by Taylor's cubic around the nearest point of a grid. NumPy has none, and math.erf is not vectorized."""
     x = np.clip(x, -6.0, 6.0)
     index = np.rint(x * _STEPS).astype(np.int64) + 6 * _STEPS
     x0 = _GRID[index]

@@ -63,9 +63,9 @@ def weight_shapes(hidden_size: int, inner_size: int | None) -> LayerWeights:
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # The library
-# ---------------------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
 def library_path() -> pathlib.Path:
@@ -84,8 +84,8 @@ def library_path() -> pathlib.Path:
         if place.is_file():
             return place
     raise ImportError(
-        f"{_LIBRARY_NAME} was not found ({' or '.join(map(str, places))}): run `make build` in the source tree, install the package "
-        "again with `pip install .`, or set TF_FASTBERT_LIBRARY to the file."
+        f"{_LIBRARY_NAME} was not found ({' or '.join(map(str, places))}): run `make build` in the source tree, install the "
+        "package again with `pip install .`, or set TF_FASTBERT_LIBRARY to the file."
     )
 
 
@@ -136,9 +136,9 @@ def _load() -> Any:
     info = read_build_info(path)
     if _minor(info["tensorflow"]) != _minor(tf.__version__):
         raise ImportError(
-            f"{path} was built for TensorFlow {info['tensorflow']}, but this is TensorFlow {tf.__version__}. A custom op works with one minor "
-            "version only: run `make build` (or `pip install .`) again with this TensorFlow installed, or install TensorFlow "
-            f"{_minor(info['tensorflow'])}."
+            f"{path} was built for TensorFlow {info['tensorflow']}, but this is TensorFlow {tf.__version__}. A custom op works "
+            "with one minor version only: run `make build` (or `pip install .`) again with this TensorFlow installed, or install "
+            f"TensorFlow {_minor(info['tensorflow'])}."
         )
     onednn_problem = _preload_onednn(path)
     try:
@@ -146,8 +146,8 @@ def _load() -> Any:
     except tf.errors.NotFoundError as error:
         if onednn_problem and "libdnnl" in str(error):
             raise ImportError(
-                f"{path} needs oneDNN ({_ONEDNN}), which was not found ({onednn_problem}): pip install onednn-cpu-gomp==2023.2.0, or put its "
-                "folder into LD_LIBRARY_PATH."
+                f"{path} needs oneDNN ({_ONEDNN}), which was not found ({onednn_problem}): pip install "
+                "onednn-cpu-gomp==2023.2.0, or put its folder into LD_LIBRARY_PATH."
             ) from error
         raise ImportError(f"{path} cannot be loaded: {error.message}. Build it again with `make build`.") from error
 
@@ -167,9 +167,9 @@ def load_library() -> Any:
         return _module
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # FastBertEncoder
-# ---------------------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 _DTYPES = (tf.float32, tf.float16, tf.bfloat16)
 # Ops that hand on their input's buffer.
@@ -206,9 +206,7 @@ def _text(shape: tf.TensorShape) -> str:
     return str(shape.as_list()) if shape.rank is not None else "unknown"
 
 
-def _convert_weights(
-    layers: Sequence[LayerWeights], dtype: tf.DType, hidden_size: int
-) -> tuple[list[list[tf.Tensor]], bool]:
+def _convert_weights(layers: Sequence[LayerWeights], dtype: tf.DType, hidden_size: int) -> tuple[list[list[tf.Tensor]], bool]:
     """Returns for each field the list of its tensors over the layers, and whether all of them are immutable."""
     columns: list[list[tf.Tensor]] = [[] for _ in LayerWeights._fields]
     immutable = True
@@ -221,7 +219,9 @@ def _convert_weights(
             value = _unwrap(value)
             found_dtype = getattr(value, "dtype", None)
             if found_dtype is not None and tf.as_dtype(found_dtype).base_dtype != dtype:
-                raise TypeError(f"{name} is {tf.as_dtype(found_dtype).base_dtype.name}, but hidden_states is {dtype.name}. All must agree.")
+                raise TypeError(
+                    f"{name} is {tf.as_dtype(found_dtype).base_dtype.name}, but hidden_states is {dtype.name}. All must agree."
+                )
             tensor = tf.convert_to_tensor(value, dtype=dtype, name=f"{field}_{index}")
             if field == "intermediate_kernel" and inner_size is None and tensor.shape.rank == 2:
                 inner_size = tensor.shape[1]
@@ -237,13 +237,14 @@ def _convert_sequence_length(sequence_length: Any, hidden_shape: tf.TensorShape)
     tensor = tf.convert_to_tensor(sequence_length, name="sequence_length")
     if tensor.dtype.base_dtype not in (tf.int32, tf.int64, tf.bool):
         raise TypeError(
-            f"fast_bert_encoder: sequence_length is {tensor.dtype.base_dtype.name}, expected int32 (lengths [batch] or a mask [batch, seq_len])."
+            f"fast_bert_encoder: sequence_length is {tensor.dtype.base_dtype.name}, expected int32 (lengths [batch] or a mask "
+            "[batch, seq_len])."
         )
     if tensor.shape.rank is not None:
         if tensor.shape.rank not in (1, 2) or not tensor.shape.is_compatible_with(hidden_shape[: tensor.shape.rank]):
             raise ValueError(
-                f"fast_bert_encoder: sequence_length has shape {_text(tensor.shape)}, expected [batch] (lengths) or [batch, seq_len] (a mask) with "
-                f"hidden_states {_text(hidden_shape)}."
+                f"fast_bert_encoder: sequence_length has shape {_text(tensor.shape)}, expected [batch] (lengths) or [batch, "
+                f"seq_len] (a mask) with hidden_states {_text(hidden_shape)}."
             )
     return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
 
@@ -314,8 +315,8 @@ def fast_bert_encoder(
             raise TypeError(f"fast_bert_encoder: hidden_states is {dtype.name}, expected float32, float16 or bfloat16.")
         if not hidden_states.shape.is_compatible_with([None, None, hidden_size]):
             raise ValueError(
-                f"fast_bert_encoder: hidden_states has shape {_text(hidden_states.shape)}, expected [batch, seq_len, {hidden_size}] with num_heads = "
-                f"{num_heads} and size_per_head = {size_per_head}."
+                f"fast_bert_encoder: hidden_states has shape {_text(hidden_states.shape)}, expected [batch, seq_len, "
+                f"{hidden_size}] with num_heads = {num_heads} and size_per_head = {size_per_head}."
             )
         shape = hidden_states.shape if hidden_states.shape.rank is not None else tf.TensorShape([None, None, hidden_size])
         columns, immutable = _convert_weights(layers, dtype, hidden_size)
@@ -339,8 +340,9 @@ def fast_bert_encoder(
 @tf.RegisterGradient("FastBertEncoder")
 def _no_gradient(op: tf.Operation, *grads: tf.Tensor) -> None:
     """Says what to do instead, where TensorFlow would only say that there is no gradient."""
+    name = op.name if hasattr(op, "name") else "eager"
     raise NotImplementedError(
-        f"FastBertEncoder ({op.name if hasattr(op, 'name') else 'eager'}) is for inference and has no gradient. Training uses the stock encoder: "
-        "build the training graph without tf_fastbert.patch (the patch itself leaves training graphs alone), or put tf.stop_gradient "
-        "behind the op if nothing below it is to be trained."
+        f"FastBertEncoder ({name}) is for inference and has no gradient. Training uses the stock encoder: build the training "
+        "graph without tf_fastbert.patch (the patch itself leaves training graphs alone), or put tf.stop_gradient behind the op "
+        "if nothing below it is to be trained."
     )

@@ -31,8 +31,16 @@ BAD_SHAPES: list[tuple[str, Callable[[Inputs], Inputs], str]] = [
     ("wrong batch", lambda i: i._replace(sequence_length=np.ones(3, np.int32)), r"sequence_length.*\[3\]"),
     ("mask too long", lambda i: i._replace(sequence_length=np.ones((2, 6), np.int32)), r"sequence_length.*\[2, ?6\]"),
     ("mask's batch", lambda i: i._replace(sequence_length=np.ones((1, 5), np.int32)), r"sequence_length.*\[1, ?5\]"),
-    ("kernel", lambda i: with_weight(i, 1, key_kernel=np.zeros((64, 32), np.float32)), r"(1's key_kernel|key_kernel\[1\]).*\[64, ?64\]"),
-    ("kernel of rank 3", lambda i: with_weight(i, 0, value_kernel=np.zeros((64, 2, 32), np.float32)), r"value_kernel.*\[64, ?2, ?32\]"),
+    (
+        "kernel",
+        lambda i: with_weight(i, 1, key_kernel=np.zeros((64, 32), np.float32)),
+        r"(1's key_kernel|key_kernel\[1\]).*\[64, ?64\]",
+    ),
+    (
+        "kernel of rank 3",
+        lambda i: with_weight(i, 0, value_kernel=np.zeros((64, 2, 32), np.float32)),
+        r"value_kernel.*\[64, ?2, ?32\]",
+    ),
     ("bias", lambda i: with_weight(i, 1, query_bias=np.zeros(65, np.float32)), r"(1's query_bias|query_bias\[1\]).*\[?64\]?"),
     ("gamma", lambda i: with_weight(i, 0, output_layer_norm_gamma=np.zeros(1, np.float32)), r"output_layer_norm_gamma"),
     ("inner sizes", lambda i: with_weight(i, 1, intermediate_kernel=np.zeros((64, 95), np.float32)), r"intermediate_kernel.*96"),
@@ -51,7 +59,10 @@ BAD_LENGTHS = [
 
 def call(inputs: Inputs, layers: list[LayerWeights] | None = None, **changes: Any) -> tf.Tensor:
     return fast_bert_encoder(
-        inputs.hidden_states, inputs.sequence_length, as_arrays(inputs) if layers is None else layers, **{**CONFIG.attributes(), **changes}
+        inputs.hidden_states,
+        inputs.sequence_length,
+        as_arrays(inputs) if layers is None else layers,
+        **{**CONFIG.attributes(), **changes},
     )
 
 
@@ -84,7 +95,9 @@ def test_shape_seen_by_the_shape_function(name: str, spoil: Callable[[Inputs], I
     """The raw op in a graph, as a C++ program or an imported graph would use it."""
     inputs = spoil(make_inputs(CONFIG))
     with tf.Graph().as_default(), pytest.raises(ValueError, match=message):
-        load_library().fast_bert_encoder(inputs.hidden_states, inputs.sequence_length, *map(list, zip(*inputs.layers)), num_heads=2, size_per_head=32)
+        load_library().fast_bert_encoder(
+            inputs.hidden_states, inputs.sequence_length, *map(list, zip(*inputs.layers)), num_heads=2, size_per_head=32
+        )
 
 
 @pytest.mark.parametrize(("name", "spoil", "message"), BAD_SHAPES, ids=NAMES)
@@ -144,9 +157,16 @@ def test_wrong_attributes(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("size_per_head", [31, 130])
 def test_unsupported_head_size_in_a_raw_graph(size_per_head: int) -> None:
     inputs = make_inputs(CONFIG)
-    with tf.Graph().as_default(), pytest.raises((ValueError, NotImplementedError, tf.errors.UnimplementedError), match=str(size_per_head)):
+    with (
+        tf.Graph().as_default(),
+        pytest.raises((ValueError, NotImplementedError, tf.errors.UnimplementedError), match=str(size_per_head)),
+    ):
         load_library().fast_bert_encoder(
-            inputs.hidden_states, inputs.sequence_length, *map(list, zip(*inputs.layers)), num_heads=2, size_per_head=size_per_head
+            inputs.hidden_states,
+            inputs.sequence_length,
+            *map(list, zip(*inputs.layers)),
+            num_heads=2,
+            size_per_head=size_per_head,
         )
 
 

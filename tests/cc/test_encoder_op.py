@@ -16,7 +16,9 @@ NAN = float("nan")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("size_per_head", [32, 64])
 def test_twelve_layers(dtype: str, size_per_head: int, device: str) -> None:
-    config = Config(seed=7, num_layers=12, num_heads=4, size_per_head=size_per_head, inner_size=512, batch=3, seq_len=40, dtype=dtype)
+    config = Config(
+        seed=7, num_layers=12, num_heads=4, size_per_head=size_per_head, inner_size=512, batch=3, seq_len=40, dtype=dtype
+    )
     inputs = make_inputs(config)
     check_output(config, inputs, run_op(config, inputs, device))
 
@@ -109,7 +111,9 @@ def test_tf32_is_close(device: str) -> None:
 
 
 def test_long_sequence(device: str) -> None:
-    config = Config(seed=12, num_layers=1, num_heads=1, size_per_head=32, inner_size=32, batch=2, seq_len=1100, lengths=(1100, 513))
+    config = Config(
+        seed=12, num_layers=1, num_heads=1, size_per_head=32, inner_size=32, batch=2, seq_len=1100, lengths=(1100, 513)
+    )
     inputs = make_inputs(config)
     check_output(config, inputs, run_op(config, inputs, device))
 

@@ -35,7 +35,9 @@ def test_tf1_graph_with_feeds_of_several_sizes(device: str) -> None:
         hidden, lengths = tf1.placeholder(tf.float32, [None, None, 64]), tf1.placeholder(tf.int32, [None])
         with tf.device(device), tf1.variable_scope("bert", use_resource=True):
             layers = [
-                LayerWeights(*[tf1.get_variable(f"layer_{i}/{name}", initializer=array) for name, array in layer._asdict().items()])
+                LayerWeights(
+                    *[tf1.get_variable(f"layer_{i}/{name}", initializer=array) for name, array in layer._asdict().items()]
+                )
                 for i, layer in enumerate(inputs.layers)
             ]
             output = fast_bert_encoder(hidden, lengths, layers, name="encoder", **CONFIG.attributes())
@@ -68,7 +70,8 @@ ops.load_library()
 folder, device, hidden, mask, expected = sys.argv[1:]
 with tf.device(device):
     model = tf.saved_model.load(folder)
-    output = model.signatures["serving_default"](hidden_states=tf.constant(np.load(hidden)), mask=tf.constant(np.load(mask)))["output"]
+    encode = model.signatures["serving_default"]
+    output = encode(hidden_states=tf.constant(np.load(hidden)), mask=tf.constant(np.load(mask)))["output"]
 np.testing.assert_allclose(output.numpy(), np.load(expected), atol=1e-5)
 # The same file in a TF1 session.
 with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -107,7 +110,9 @@ def test_imported_graph(device: str) -> None:
         (output,) = tf.import_graph_def(graph.as_graph_def(), return_elements=["encoder:0"], name="")
         assert output.shape.as_list() == [None, None, 64]
         with new_session(imported) as session:
-            check_output(CONFIG, inputs, session.run(output, {"hidden:0": inputs.hidden_states, "lengths:0": inputs.sequence_length}))
+            check_output(
+                CONFIG, inputs, session.run(output, {"hidden:0": inputs.hidden_states, "lengths:0": inputs.sequence_length})
+            )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,12 @@ def test_shape_inference(hidden: list[int] | None, lengths: list[int] | None, al
     with tf.Graph().as_default():
         layers = [LayerWeights(*[tf1.placeholder(tf.float32) for _ in LayerWeights._fields]) for _ in range(2)]
         output = fast_bert_encoder(
-            tf1.placeholder(tf.float32, hidden), tf1.placeholder(tf.int32, lengths), layers, num_heads=2, size_per_head=32, all_layers=all_layers
+            tf1.placeholder(tf.float32, hidden),
+            tf1.placeholder(tf.int32, lengths),
+            layers,
+            num_heads=2,
+            size_per_head=32,
+            all_layers=all_layers,
         )
         assert output.shape.as_list() == expected
 

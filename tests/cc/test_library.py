@@ -79,7 +79,9 @@ def test_built_for_another_tensorflow(fresh: None, monkeypatch: pytest.MonkeyPat
     built_for = f'"tensorflow": "{ops.build_info()["tensorflow"]}"'.encode()
     path = altered_library(tmp_path, built_for, re.sub(rb'"\d\.\d', b'"1.0', built_for))
     monkeypatch.setenv("TF_FASTBERT_LIBRARY", str(path))
-    with pytest.raises(ImportError, match=rf"built for TensorFlow 1\.0.*this is TensorFlow {re.escape(tf.__version__)}.*make build"):
+    with pytest.raises(
+        ImportError, match=rf"built for TensorFlow 1\.0.*this is TensorFlow {re.escape(tf.__version__)}.*make build"
+    ):
         ops.load_library()
 
 

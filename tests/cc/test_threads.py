@@ -24,7 +24,9 @@ def graph_of(inputs: Inputs, device: str, use_resource: bool) -> tuple[tf.Graph,
     with tf.Graph().as_default() as graph:
         hidden, lengths = tf1.placeholder(tf.float32, [None, None, 64]), tf1.placeholder(tf.int32, [None])
         with tf.device(device):
-            layers = [LayerWeights(*[tf1.Variable(array, use_resource=use_resource) for array in layer]) for layer in inputs.layers]
+            layers = [
+                LayerWeights(*[tf1.Variable(array, use_resource=use_resource) for array in layer]) for layer in inputs.layers
+            ]
             output = fast_bert_encoder(hidden, lengths, layers, **CONFIG.attributes())
     return graph, hidden, lengths, output
 
@@ -44,7 +46,9 @@ def test_two_sessions_and_eight_threads(use_resource: bool, device: str) -> None
             results = []
             start.wait()
             for i in range(6):
-                config = dataclasses.replace(CONFIG, seed=thread * 100 + i, batch=1 + (thread + i) % 5, seq_len=1 + (thread * 7 + i * 5) % 30)
+                config = dataclasses.replace(
+                    CONFIG, seed=thread * 100 + i, batch=1 + (thread + i) % 5, seq_len=1 + (thread * 7 + i * 5) % 30
+                )
                 call = make_inputs(config)._replace(layers=inputs.layers)
                 session = (first, second)[(thread + i) % 2]
                 results.append((config, call, session.run(output, {hidden: call.hidden_states, lengths: call.sequence_length})))
@@ -121,7 +125,8 @@ from tests.op_runner import as_variables
 layers = as_variables(inputs)
 @tf.function
 def many():
-    return tf.map_fn(lambda x: fast_bert_encoder(x, inputs.sequence_length, layers, **config.attributes()), x, parallel_iterations=8)
+    return tf.map_fn(
+        lambda x: fast_bert_encoder(x, inputs.sequence_length, layers, **config.attributes()), x, parallel_iterations=8)
 with tf.device(device):
     x = tf.stack([tf.constant(inputs.hidden_states)] * 8)
     for output in many().numpy():

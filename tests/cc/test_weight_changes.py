@@ -42,7 +42,9 @@ def test_tf1_variable(use_resource: bool, update: str, dtype: str, device: str) 
     with tf.Graph().as_default() as graph:
         with tf.device(device):
             layers = [
-                LayerWeights(*[tf1.Variable(array, use_resource=use_resource, name=name) for name, array in layer._asdict().items()])
+                LayerWeights(
+                    *[tf1.Variable(array, use_resource=use_resource, name=name) for name, array in layer._asdict().items()]
+                )
                 for layer in inputs.layers
             ]
             output = fast_bert_encoder(inputs.hidden_states, inputs.sequence_length, layers, **config.attributes())
@@ -234,6 +236,8 @@ def test_tensors_captured_by_a_function(device: str) -> None:
     inputs = make_inputs(CONFIG)
     with tf.device(device):
         layers = [LayerWeights(*map(tf.constant, layer)) for layer in inputs.layers]
-        encode = tf.function(lambda: fast_bert_encoder(inputs.hidden_states, inputs.sequence_length, layers, **CONFIG.attributes()))
+        encode = tf.function(
+            lambda: fast_bert_encoder(inputs.hidden_states, inputs.sequence_length, layers, **CONFIG.attributes())
+        )
         assert weights_attribute(encode.get_concrete_function().graph) == ["checked"]
         check_output(CONFIG, inputs, encode().numpy())
