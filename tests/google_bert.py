@@ -11,8 +11,9 @@ import importlib.util
 import os
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def write_checkpoint(tf: Any, prefix: Path, values: dict[str, np.ndarray]) -> st
 
 
 class _NoFlags(types.ModuleType):
-    """Stands for tf.flags while a script is imported: two of Google's scripts define the same flags and cannot share a process."""
+    """Stands for tf.flags while a script is imported: Google's scripts define the same flags and cannot share a process."""
 
     FLAGS = None
 
@@ -138,7 +139,9 @@ def import_copy(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> typ
     bert = importlib.import_module("bert")
     text = (Path(list(bert.__path__)[0]) / "modeling.py").read_text()
     text = text.replace("import tensorflow.compat.v1 as tf", "import tensorflow as tf")
-    text = text.replace("from tensorflow.contrib import layers as contrib_layers\n", "").replace("contrib_layers.", "tf.contrib.layers.")
+    text = text.replace("from tensorflow.contrib import layers as contrib_layers\n", "").replace(
+        "contrib_layers.", "tf.contrib.layers."
+    )
     (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, name, raising=False)

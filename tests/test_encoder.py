@@ -16,7 +16,14 @@ import tf_fastbert
 from tests.google_bert import load, write_checkpoint
 from tests.random_configs import DTYPES, Config, Inputs, check_output, make_inputs
 from tf_fastbert.config import BertConfig
-from tf_fastbert.encoder import GOOGLE_NAMES, BertEncoder, check_checkpoint_dtype, encoder, layer_variables, weights_from_checkpoint
+from tf_fastbert.encoder import (
+    GOOGLE_NAMES,
+    BertEncoder,
+    check_checkpoint_dtype,
+    encoder,
+    layer_variables,
+    weights_from_checkpoint,
+)
 from tf_fastbert.ops import LayerWeights
 
 v1 = tf.compat.v1
@@ -44,7 +51,9 @@ def test_google_names_cover_the_fields() -> None:
     assert tuple(GOOGLE_NAMES) == LayerWeights._fields and len(set(GOOGLE_NAMES.values())) == 16
 
 
-@pytest.mark.parametrize("changes", [{}, {"mask": "holes"}, {"layer_norm": "pre", "activation": "gelu_erf"}, {"all_layers": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"mask": "holes"}, {"layer_norm": "pre", "activation": "gelu_erf"}, {"all_layers": True}], ids=str
+)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_encoder_in_a_tf1_graph(dtype: str, changes: dict) -> None:
     case = config(dtype=dtype, **changes)
@@ -54,7 +63,11 @@ def test_encoder_in_a_tf1_graph(dtype: str, changes: dict) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         with v1.variable_scope("bert/encoder"):
             output = encoder(
-                tf.constant(inputs.hidden_states), tf.constant(inputs.sequence_length), num_layers=2, intermediate_size=96, **attributes
+                tf.constant(inputs.hidden_states),
+                tf.constant(inputs.sequence_length),
+                num_layers=2,
+                intermediate_size=96,
+                **attributes,
             )
         assert {variable.dtype.base_dtype.name for variable in v1.trainable_variables()} == {dtype}
         load(v1, session, named(inputs))
@@ -106,7 +119,9 @@ def test_a_missing_variable_is_named_with_close_ones(tmp_path: Path) -> None:
     prefix = write_checkpoint(v1, tmp_path / "m.ckpt", values)
     with pytest.raises(ValueError) as error:
         weights_from_checkpoint(prefix)
-    assert "no variable bert/encoder/layer_1/output/dense/kernel; close to it: bert/encoder/layer_1/output/dense/kernels" in str(error.value)
+    assert "no variable bert/encoder/layer_1/output/dense/kernel; close to it: bert/encoder/layer_1/output/dense/kernels" in str(
+        error.value
+    )
 
 
 def test_a_wrong_scope_shape_or_type_is_named(tmp_path: Path) -> None:
@@ -124,7 +139,9 @@ def test_a_wrong_scope_shape_or_type_is_named(tmp_path: Path) -> None:
     integers = write_checkpoint(v1, tmp_path / "b.ckpt", {**values, name: np.zeros(64, np.int32)})
     with pytest.raises(ValueError, match=f"{name} has type int32"):
         weights_from_checkpoint(integers)
-    flat = write_checkpoint(v1, tmp_path / "c.ckpt", {**values, "bert/encoder/layer_0/intermediate/dense/kernel": np.zeros(64, np.float32)})
+    flat = write_checkpoint(
+        v1, tmp_path / "c.ckpt", {**values, "bert/encoder/layer_0/intermediate/dense/kernel": np.zeros(64, np.float32)}
+    )
     with pytest.raises(ValueError, match=r"has shape \[64\], expected \[hidden size, intermediate size\]"):
         weights_from_checkpoint(flat)
 
@@ -144,7 +161,10 @@ def test_check_checkpoint_dtype(tmp_path: Path, stored: str, floatx: str, advice
     with pytest.raises(ValueError) as error:
         check_checkpoint_dtype(prefix, floatx)
     message = str(error.value)
-    assert f"is {stored} (variable bert/encoder/layer_0/attention/output/LayerNorm/beta), but floatx is {floatx}" in message and advice in message
+    assert (
+        f"is {stored} (variable bert/encoder/layer_0/attention/output/LayerNorm/beta), but floatx is {floatx}" in message
+        and advice in message
+    )
     with pytest.raises(ValueError, match="floatx is 'int8'"):
         check_checkpoint_dtype(prefix, "int8")
 
@@ -163,7 +183,9 @@ def test_bert_encoder_eagerly_and_in_a_function(checkpoint: str, tmp_path: Path,
     check_output(full, make_inputs(full), module(make_inputs(full).hidden_states).numpy())
 
 
-@pytest.mark.parametrize("options", [{"all_layers": True}, {"layer_norm": "pre"}, {"activation": "relu"}, {"remove_padding": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"all_layers": True}, {"layer_norm": "pre"}, {"activation": "relu"}, {"remove_padding": False}], ids=str
+)
 def test_bert_encoder_options(options: dict) -> None:
     case = config(**options)
     inputs = make_inputs(case)
@@ -200,7 +222,8 @@ loaded = tf.saved_model.load(sys.argv[1])
 data = np.load(sys.argv[2])
 lengths = loaded.encode(tf.constant(data["hidden_states"]), tf.constant(data["lengths"]))
 mask = loaded.encode(tf.constant(data["hidden_states"]), tf.constant(data["mask"]))
-served = loaded.signatures["serving_default"](hidden_states=tf.constant(data["hidden_states"]), sequence_length=tf.constant(data["lengths"]))
+serve = loaded.signatures["serving_default"]
+served = serve(hidden_states=tf.constant(data["hidden_states"]), sequence_length=tf.constant(data["lengths"]))
 np.savez(sys.argv[3], lengths=lengths, mask=mask, served=list(served.values())[0])
 """
 
@@ -209,7 +232,12 @@ def test_saved_model_in_another_process(tmp_path: Path) -> None:
     inputs = make_inputs(CONFIG)
     module = BertEncoder(layers_of(inputs), num_heads=2)
     tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.encode)
-    np.savez(tmp_path / "in.npz", hidden_states=inputs.hidden_states, lengths=inputs.sequence_length, mask=inputs.mask().astype(np.int32))
+    np.savez(
+        tmp_path / "in.npz",
+        hidden_states=inputs.hidden_states,
+        lengths=inputs.sequence_length,
+        mask=inputs.mask().astype(np.int32),
+    )
     arguments = [sys.executable, "-c", LOAD, tmp_path / "saved", tmp_path / "in.npz", tmp_path / "out.npz"]
     result = subprocess.run(arguments, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -233,7 +261,11 @@ def test_bert_config_names_what_is_wrong(changes: dict, message: str) -> None:
 
 def test_bert_config_from_file(tmp_path: Path) -> None:
     path = tmp_path / "bert_config.json"
-    for content, message in (("{", "not JSON"), ("[]", "must hold a JSON object, not a list"), ("{}", "hidden_size, num_hidden_layers")):
+    for content, message in (
+        ("{", "not JSON"),
+        ("[]", "must hold a JSON object, not a list"),
+        ("{}", "hidden_size, num_hidden_layers"),
+    ):
         path.write_text(content)
         with pytest.raises(ValueError, match=message) as error:
             BertConfig.from_file(path)
@@ -245,7 +277,9 @@ def test_bert_config_from_file(tmp_path: Path) -> None:
 
 def test_importing_the_package_imports_no_tensorflow() -> None:
     code = "import sys, tf_fastbert; assert 'tensorflow' not in sys.modules; tf_fastbert.patch; print(tf_fastbert.__version__)"
-    result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == tf_fastbert.__version__
     assert set(tf_fastbert.__all__) <= set(dir(tf_fastbert)) and tf_fastbert.encoder.encoder is encoder

@@ -33,8 +33,6 @@ __all__ = ["modeling", "tf1"]  # fixtures
 
 # Largest absolute difference from the stock float32 graph, with outputs of unit scale after each LayerNorm.
 LIMITS = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1.5e-1}
-ATTRIBUTES = ("transformer_model", "create_attention_mask_from_input_mask", "get_activation", "embedding_lookup", "embedding_postprocessor",
-              "layer_norm", "gelu", "BertModel")  # fmt: skip
 
 
 def run_model(tf: Any, module: types.ModuleType, values: dict, mask: np.ndarray = PREFIX_MASK, **changes: Any) -> dict[str, Any]:
@@ -277,7 +275,7 @@ def test_a_patched_graph_can_be_collected(tf1: Any, modeling: Any) -> None:
 
 @pytest.mark.parametrize("wrong", [{"floatx": "fp16"}, {"precision": "int8"}, {"custom_mask": "ignore"}])
 def test_wrong_options_are_named(tf1: Any, modeling: Any, wrong: dict) -> None:
-    (name, value), = wrong.items()
+    ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"{name} is '{value}'"):
         tf_fastbert.patch(modeling, **wrong)
     with pytest.raises(TypeError, match="remove_padding"):
@@ -289,8 +287,15 @@ def test_wrong_options_are_named(tf1: Any, modeling: Any, wrong: dict) -> None:
 
 
 def transformer(tf: Any, module: types.ModuleType, attention_mask: Any, **changes: Any) -> Any:
-    arguments = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96, "hidden_dropout_prob": 0.0,
-                 "attention_probs_dropout_prob": 0.0, "initializer_range": 0.2, **changes}  # fmt: skip
+    arguments = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 96,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        **changes,
+    }
     hidden = np.random.RandomState(5).normal(size=(3, 9, 64))
     return module.transformer_model(tf.constant(hidden, tf.float32), attention_mask=attention_mask, **arguments)
 
@@ -298,7 +303,10 @@ def transformer(tf: Any, module: types.ModuleType, attention_mask: Any, **change
 def test_a_custom_3d_mask_is_refused_or_left_to_the_stock_encoder(tf1: Any, modeling: Any) -> None:
     causal = np.broadcast_to(np.tril(np.ones((9, 9), np.float32)), (3, 9, 9))
     tf_fastbert.patch(modeling)
-    with tf1.Graph().as_default(), pytest.raises(ValueError, match=r'was not made by bert\.modeling\.create_attention_mask.*custom_mask="stock"'):
+    with (
+        tf1.Graph().as_default(),
+        pytest.raises(ValueError, match=r'was not made by bert\.modeling\.create_attention_mask.*custom_mask="stock"'),
+    ):
         transformer(tf1, modeling, tf1.constant(causal))
 
     def run() -> np.ndarray:
@@ -323,7 +331,11 @@ def test_masks_of_any_type_and_none(tf1: Any, modeling: Any, kind: str) -> None:
     def run() -> np.ndarray:
         with tf1.Graph().as_default(), tf1.Session() as session:
             ids = tf1.constant(IDS, tf1.int32)
-            mask = None if kind == "none" else modeling.create_attention_mask_from_input_mask(ids, tf1.constant(MASK_WITH_HOLES, kind))
+            mask = (
+                None
+                if kind == "none"
+                else modeling.create_attention_mask_from_input_mask(ids, tf1.constant(MASK_WITH_HOLES, kind))
+            )
             output = transformer(tf1, modeling, mask)
             load(tf1, session, random_values(tf1, tf1.trainable_variables()))
             return session.run(output)
@@ -425,7 +437,10 @@ def test_create_model_of_googles_scripts_from_a_checkpoint(
 ) -> None:
     module = import_script(script, monkeypatch, tf1)
     assert module.modeling is modeling
-    heads = {"run_squad": ("cls/squad/output_weights", "cls/squad/output_bias"), "run_classifier": ("output_weights", "output_bias")}[script]
+    heads = {
+        "run_squad": ("cls/squad/output_weights", "cls/squad/output_bias"),
+        "run_classifier": ("output_weights", "output_bias"),
+    }[script]
 
     def run(checkpoint: str) -> list[np.ndarray]:
         with tf1.Graph().as_default(), tf1.Session() as session:

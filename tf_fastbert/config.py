@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any, Mapping, Union
+from collections.abc import Mapping
+from typing import Any
 
 # hidden_act in bert_config.json -> the op's attribute `activation`. "gelu" is Google's, the tanh form.
 ACTIVATIONS = {"gelu": "gelu_tanh", "gelu_tanh": "gelu_tanh", "gelu_erf": "gelu_erf", "relu": "relu"}
@@ -39,7 +40,7 @@ class BertConfig:
         return ACTIVATIONS[self.hidden_act.lower()]
 
     @classmethod
-    def from_file(cls, path: Union[str, os.PathLike]) -> "BertConfig":
+    def from_file(cls, path: str | os.PathLike) -> BertConfig:
         """Reads bert_config.json.
 
         Raises:
@@ -56,7 +57,7 @@ class BertConfig:
         return cls.from_dict(content, source=str(path))
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], source: str = "bert_config") -> "BertConfig":
+    def from_dict(cls, content: Mapping[str, Any], source: str = "bert_config") -> BertConfig:
         """Checks a parsed bert_config.json.
 
         Raises:
@@ -94,7 +95,7 @@ def check_heads(hidden_size: int, num_attention_heads: int) -> int:
     size_per_head = hidden_size // num_attention_heads
     if size_per_head % 2 or size_per_head > MAX_SIZE_PER_HEAD:
         raise ValueError(
-            f"the size per head ({hidden_size} / {num_attention_heads} heads = {size_per_head}) is not supported: it must be even "
-            f"and at most {MAX_SIZE_PER_HEAD}"
+            f"the size per head ({hidden_size} / {num_attention_heads} heads = {size_per_head}) is not supported: it must be "
+            f"even and at most {MAX_SIZE_PER_HEAD}"
         )
     return size_per_head

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Optional
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -84,7 +84,7 @@ def encoder(
     precision: str = "default",
     initializer_range: float = 0.02,
     trainable: bool = True,
-    name: Optional[str] = None,
+    name: str | None = None,
 ) -> Any:
     """BERT's encoder in a TF1 graph, with variables under Google's names in the current variable scope.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +24,8 @@ class BertEncoder(tf.Module):
 
     Attributes:
       layers: a LayerWeights of tf.Variables for each layer.
-      encode: tf.function of hidden_states [B, S, H] and sequence_length, int32 [B], or a mask, int32 [B, S]; what a SavedModel keeps.
+      encode: tf.function of hidden_states [B, S, H] and sequence_length, int32 [B], or a mask, int32 [B, S]; what a SavedModel
+        keeps.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class BertEncoder(tf.Module):
         remove_padding: bool = True,
         all_layers: bool = False,
         precision: str = "default",
-        name: Optional[str] = None,
+        name: str | None = None,
     ) -> None:
         """Makes variables of the weights.
 
@@ -52,7 +54,10 @@ class BertEncoder(tf.Module):
         if not layers:
             raise ValueError("BertEncoder needs at least one layer")
         self._variables = [
-            [_variable(value, f"layer_{index}/{GOOGLE_NAMES[field]}") for field, value in zip(ops.LayerWeights._fields, layer)]
+            [
+                _variable(value, f"layer_{index}/{GOOGLE_NAMES[field]}")
+                for field, value in zip(ops.LayerWeights._fields, layer, strict=True)
+            ]
             for index, layer in enumerate(layers)
         ]
         self.hidden_size = int(self._variables[0][0].shape[0])
@@ -78,13 +83,13 @@ class BertEncoder(tf.Module):
     @classmethod
     def from_checkpoint(
         cls,
-        checkpoint: Union[str, os.PathLike],
-        config: Union[BertConfig, str, os.PathLike],
+        checkpoint: str | os.PathLike,
+        config: BertConfig | str | os.PathLike,
         *,
         scope: str = "bert/encoder",
         dtype: Any = None,
         **options: Any,
-    ) -> "BertEncoder":
+    ) -> BertEncoder:
         """Reads a checkpoint in Google's format.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +37,8 @@ FLOAT_TYPES = ("float32", "float16", "bfloat16")
 
 
 def weights_from_checkpoint(
-    checkpoint: Union[str, os.PathLike],
-    config: Optional[BertConfig] = None,
+    checkpoint: str | os.PathLike,
+    config: BertConfig | None = None,
     *,
     scope: str = "bert/encoder",
     dtype: Any = None,
@@ -103,7 +103,10 @@ def _check_variable(reader: Checkpoint, name: str, shape: tuple) -> None:
         expected = "[" + ", ".join(map(str, shape)) + "]"
         raise ValueError(f"checkpoint {reader.prefix}: variable {name} has shape {list(variable.shape)}, expected {expected}")
     if variable.dtype.name not in FLOAT_TYPES:
-        raise ValueError(f"checkpoint {reader.prefix}: variable {name} has type {variable.dtype.name}, expected one of {', '.join(FLOAT_TYPES)}")
+        raise ValueError(
+            f"checkpoint {reader.prefix}: variable {name} has type {variable.dtype.name}, expected one of "
+            f"{', '.join(FLOAT_TYPES)}"
+        )
 
 
 def _numpy_dtype(dtype: Any) -> np.dtype:
@@ -115,7 +118,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype:
     return np.dtype(dtype.as_numpy_dtype)
 
 
-def check_checkpoint_dtype(checkpoint: Union[str, os.PathLike], floatx: str, scope: str = "bert") -> None:
+def check_checkpoint_dtype(checkpoint: str | os.PathLike, floatx: str, scope: str = "bert") -> None:
     """Sees that the model's variables in a checkpoint are of type `floatx`, which TensorFlow says late and badly.
 
     Looks at the variables under `scope` other than optimizer slots.

@@ -156,7 +156,9 @@ except AttributeError:
 
 
 def test_a_google_module_imported_before_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "modeling.py").write_text("import tensorflow as tf\ndef layer_norm(x):\n  return tf.contrib.layers.layer_norm(x)\n")
+    (tmp_path / "modeling.py").write_text(
+        "import tensorflow as tf\ndef layer_norm(x):\n  return tf.contrib.layers.layer_norm(x)\n"
+    )
     out = run_code(f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})

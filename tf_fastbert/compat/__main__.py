@@ -1,7 +1,7 @@
 """Runs one of Google's BERT scripts, unchanged, on any supported TensorFlow.
 
-    python -m tf_fastbert.compat bert.run_squad --vocab_file=... ...
-    python -m tf_fastbert.compat path/to/google-research/bert/run_classifier.py --task_name=... ...
+python -m tf_fastbert.compat bert.run_squad --vocab_file=... ...
+python -m tf_fastbert.compat path/to/google-research/bert/run_classifier.py --task_name=... ...
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 
 def layer_norm(
     inputs: Any,
     center: bool = True,
     scale: bool = True,
-    activation_fn: Optional[Callable[[Any], Any]] = None,
-    reuse: Optional[bool] = None,
+    activation_fn: Callable[[Any], Any] | None = None,
+    reuse: bool | None = None,
     variables_collections: Any = None,
     outputs_collections: Any = None,
     trainable: bool = True,

@@ -87,9 +87,7 @@ def _package_folder(tf_version: str) -> str:
     advice = "pip install --no-deps tensorflow-estimator==2.15.0"
     spec = importlib.util.find_spec("tensorflow_estimator")
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(
-            f"Google's BERT scripts need TPUEstimator, which TensorFlow {tf_version} no longer has: {advice}"
-        )
+        raise ImportError(f"Google's BERT scripts need TPUEstimator, which TensorFlow {tf_version} no longer has: {advice}")
     folder = list(spec.submodule_search_locations)[0]
     if not os.path.exists(os.path.join(folder, "python", "estimator", "tpu", "tpu_estimator.py")):
         raise ImportError(f"tensorflow-estimator in {folder} has no python/estimator/tpu/tpu_estimator.py: {advice}")
@@ -104,8 +102,8 @@ def _build_api(tf_version: str) -> types.ModuleType:
             module = importlib.import_module(f"{_PACKAGES[-1]}.{module_name}")
         except (ImportError, AttributeError) as error:
             raise ImportError(
-                f"tensorflow-estimator's {module_name} does not import beside TensorFlow {tf_version} ({error}); version 2.15.0 is the "
-                "one that is known to work: pip install --no-deps tensorflow-estimator==2.15.0"
+                f"tensorflow-estimator's {module_name} does not import beside TensorFlow {tf_version} ({error}); version 2.15.0 "
+                "is the one that is known to work: pip install --no-deps tensorflow-estimator==2.15.0"
             ) from error
         parent, _, name = public.rpartition(".")
         holder = root

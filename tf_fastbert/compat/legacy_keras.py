@@ -41,7 +41,8 @@ def install() -> None:
     if importlib.util.find_spec("tf_keras") is None:
         raise ImportError(
             f"Google's BERT uses tf.layers, which TensorFlow {version[0]}.{version[1]} has only with the package tf_keras: "
-            f"pip install --no-deps 'tf_keras=={version[0]}.{version[1]}.*' (without --no-deps pip may put another TensorFlow over yours)"
+            f"pip install --no-deps 'tf_keras=={version[0]}.{version[1]}.*' (without --no-deps pip may put another TensorFlow "
+            "over yours)"
         )
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -55,7 +56,7 @@ def check() -> None:
     import tensorflow.compat.v1 as tf
 
     try:
-        tf.layers.dense
+        getattr(tf.layers, "dense")  # loads it
     except AttributeError as error:
         raise RuntimeError(
             "tf.layers is missing, because Keras 3 was loaded before tf_fastbert.compat.install(): call install() before "

@@ -2,8 +2,8 @@
 
 That repository is written for TF1 and says `import tensorflow as tf`; PyPI's bert-tensorflow says
 `import tensorflow.compat.v1 as tf` and passes through unchanged. The module's syntax tree is changed on its way to the
-compiler; no file is written, line numbers stay, and only files are touched that are named like Google's and lie beside a modeling.py
-that uses tf.contrib.
+compiler; no file is written, line numbers stay, and only files are touched that are named like Google's and lie beside a
+modeling.py that uses tf.contrib.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ import importlib.machinery
 import os
 import sys
 import types
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-GOOGLE_MODULES = frozenset({
-    "modeling",
-    "optimization",
-    "tokenization",
-    "run_squad",
-    "run_classifier",
-    "run_classifier_with_tfhub",
-    "run_pretraining",
-    "create_pretraining_data",
-    "extract_features",
-})
+GOOGLE_MODULES = frozenset(
+    {
+        "modeling",
+        "optimization",
+        "tokenization",
+        "run_squad",
+        "run_classifier",
+        "run_classifier_with_tfhub",
+        "run_pretraining",
+        "create_pretraining_data",
+        "extract_features",
+    }
+)
 
 
 def install() -> None:
@@ -63,8 +66,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Finds what PathFinder finds, and gives Google's modules our loader."""
 
     def find_spec(
-        self, fullname: str, path: Optional[Sequence[str]], target: Optional[types.ModuleType] = None
-    ) -> Optional[importlib.machinery.ModuleSpec]:
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if fullname.rpartition(".")[2] not in GOOGLE_MODULES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

@@ -7,26 +7,27 @@
     with tf_fastbert.patched(modeling, floatx="float16"):
         model = modeling.BertModel(...)
 
-The patch acts while a graph is built; a graph built under it stays as it is afterwards. Google's BertModel keeps running; what is
-replaced is transformer_model, and around it as much as masks and 16-bit types need. The variables have Google's names and shapes, so
-that checkpoints and tf.train.init_from_checkpoint work as before.
+The patch acts while a graph is built; a graph built under it stays as it is afterwards. Google's BertModel keeps running; what
+is replaced is transformer_model, and around it as much as masks and 16-bit types need. The variables have Google's names and
+shapes, so that checkpoints and tf.train.init_from_checkpoint work as before.
 
 - Inference (is_training=False and no dropout) runs the op; training keeps the stock encoder and its gradients.
 - Masks may have holes. The op needs the [B, S] mask, which it gets when the attention mask comes from modeling's own
-  create_attention_mask_from_input_mask; a self-made [B, F, T] mask is refused, or left to the stock encoder (custom_mask="stock").
+  create_attention_mask_from_input_mask; a self-made [B, F, T] mask is refused, or left to the stock encoder
+  (custom_mask="stock").
 - Rows of the output that belong to padding are zero, so a head that looks at them sees its bias there.
 - get_sequence_output() and get_all_encoder_layers() come from two ops, the second made when first asked for. A run that fetches
   both computes the encoder twice.
-- floatx="float16" or "bfloat16": the variables of the whole model have that type, those that heads create after BertModel in the same
-  variable scope too, so that a checkpoint converted by tools/ckpt_type_convert.py loads. What BertModel hands out, and what
-  get_variable hands to the heads, is cast to float32, so that their code runs unchanged. One graph has one floatx.
+- floatx="float16" or "bfloat16": the variables of the whole model have that type, those that heads create after BertModel in
+  the same variable scope too, so that a checkpoint converted by tools/ckpt_type_convert.py loads. What BertModel hands out, and
+  what get_variable hands to the heads, is cast to float32, so that their code runs unchanged. One graph has one floatx.
 """
 
 from __future__ import annotations
 
 import contextlib
 import types
-from typing import Iterator
+from collections.abc import Iterator
 
 from tf_fastbert.patching import replace
 from tf_fastbert.patching.options import Options
@@ -51,8 +52,8 @@ def patch(
       floatx: "float32", "float16" or "bfloat16": type of the variables and of the encoder.
       remove_padding: compute only valid tokens; the result is the same with False.
       precision: "default", or "tf32": float32 matrix products may round their inputs to TF32.
-      custom_mask: "refuse" or "stock": what happens to an attention mask that create_attention_mask_from_input_mask did not make: an
-        error, or Google's own encoder (float32 only).
+      custom_mask: "refuse" or "stock": what happens to an attention mask that create_attention_mask_from_input_mask did not
+        make: an error, or Google's own encoder (float32 only).
 
     Raises:
       TypeError, ValueError: an option has no such value, or `modeling` lacks what the patch replaces.

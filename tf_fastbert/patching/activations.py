@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -42,6 +43,6 @@ def op_activation(modeling: types.ModuleType, function: Any) -> str:
             return name
     called = "None (linear)" if function is None else getattr(function, "__qualname__", repr(function))
     raise ValueError(
-        f"the activation {called} is not supported by tf_fastbert; supported in bert_config.json as hidden_act: gelu, gelu_erf, relu; "
-        f"as intermediate_act_fn: {modeling.__name__}.gelu, tf.nn.gelu, tf.nn.relu"
+        f"the activation {called} is not supported by tf_fastbert; supported in bert_config.json as hidden_act: gelu, gelu_erf, "
+        f"relu; as intermediate_act_fn: {modeling.__name__}.gelu, tf.nn.gelu, tf.nn.relu"
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import threading
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -25,7 +26,7 @@ class EncoderLayers(collections.abc.Sequence):
         self._num_layers = num_layers
         self._last = last
         self._make_all = make_all
-        self._all: Optional[list[Any]] = None
+        self._all: list[Any] | None = None
         self._graph = None if tf.executing_eagerly() else tf.get_default_graph()
         self._name_scope = None if self._graph is None else self._graph.get_name_scope()
         self._lock = threading.RLock()
@@ -49,7 +50,7 @@ class EncoderLayers(collections.abc.Sequence):
                     self._all = tf.unstack(self._make_all(), num=self._num_layers, axis=0, name="all_layers")
             return list(self._all)
 
-    def cast(self, dtype: Any) -> "EncoderLayers":
+    def cast(self, dtype: Any) -> EncoderLayers:
         """The same layers in another type."""
         with self._where_made():
             last = tf.cast(self._last, dtype)

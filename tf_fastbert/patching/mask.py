@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -29,7 +30,7 @@ def make_create_attention_mask(modeling: types.ModuleType) -> Callable[..., Any]
     return create_attention_mask_from_input_mask
 
 
-def valid_tokens(attention_mask: Any) -> Optional[Any]:
+def valid_tokens(attention_mask: Any) -> Any | None:
     """int32 [B, S], nonzero = valid, for a mask made by create_attention_mask_from_input_mask; None for any other."""
     to_mask = getattr(attention_mask, _TAG, None)
     if to_mask is None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -36,8 +37,8 @@ def make_init(bert_model: type, options: Options) -> Callable[..., None]:
         is_training = bool(call.arguments["is_training"])
         if is_training and options.is_16_bit:
             raise ValueError(
-                f"training in {options.floatx} is not supported: patch(..., floatx='float32') leaves training graphs to Google's own code, and "
-                "tools/ckpt_type_convert.py converts the trained checkpoint"
+                f"training in {options.floatx} is not supported: patch(..., floatx='float32') leaves training graphs to Google's "
+                "own code, and tools/ckpt_type_convert.py converts the trained checkpoint"
             )
         variables.set_floatx(tf.get_variable_scope(), options.floatx)
         with context.building_model(is_training):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import types
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from tf_fastbert.patching import activations, mask, model, transformer
 from tf_fastbert.patching.options import Options
@@ -29,7 +29,7 @@ class _State(NamedTuple):
     replaced: tuple[_Replaced, ...]
 
 
-def options_of(modeling: types.ModuleType) -> Optional[Options]:
+def options_of(modeling: types.ModuleType) -> Options | None:
     """The options that `modeling` is patched with, or None."""
     state = vars(modeling).get(_STATE)
     return state.options if state else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import types
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -29,14 +30,17 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
         num_attention_heads: int = 12,
         intermediate_size: int = 3072,
         intermediate_act_fn: Any = modeling.gelu,
-        hidden_dropout_prob: Optional[float] = 0.1,
-        attention_probs_dropout_prob: Optional[float] = 0.1,
+        hidden_dropout_prob: float | None = 0.1,
+        attention_probs_dropout_prob: float | None = 0.1,
         initializer_range: float = 0.02,
         do_return_all_layers: bool = False,
     ) -> Any:
         def stock(why: str) -> Any:
             if options.is_16_bit:
-                raise ValueError(f"{why}, which only Google's own encoder can do, in float32; the model is patched with floatx={options.floatx}")
+                raise ValueError(
+                    f"{why}, which only Google's own encoder can do, in float32; the model is patched with "
+                    f"floatx={options.floatx}"
+                )
             logging.getLogger("tf_fastbert").info("Google's own encoder is used: %s", why)
             return original(
                 input_tensor,
@@ -56,12 +60,13 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
             return stock("is_training is True")
         if hidden_dropout_prob or attention_probs_dropout_prob:
             return stock(
-                f"dropout is not 0 (hidden_dropout_prob={hidden_dropout_prob}, attention_probs_dropout_prob={attention_probs_dropout_prob})"
+                f"dropout is not 0 (hidden_dropout_prob={hidden_dropout_prob}, "
+                f"attention_probs_dropout_prob={attention_probs_dropout_prob})"
             )
         size_per_head = check_heads(hidden_size, num_attention_heads)
         input_width = modeling.get_shape_list(input_tensor, expected_rank=3)[2]
         if input_width != hidden_size:  # Google's words
-            raise ValueError("The width of the input tensor (%s) != hidden size (%s)" % (input_width, hidden_size))
+            raise ValueError(f"The width of the input tensor ({input_width}) != hidden size ({hidden_size})")
         if attention_mask is None:
             sequence_length = encoder.full_length(input_tensor)
         else:
@@ -71,9 +76,9 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
                     return stock("the attention mask is a custom one")
                 raise ValueError(
                     f"the attention mask {getattr(attention_mask, 'name', attention_mask)!r} was not made by "
-                    f"{modeling.__name__}.create_attention_mask_from_input_mask while the module was patched. tf_fastbert supports masks over tokens "
-                    "([B, S], holes allowed), not a mask for each pair of tokens ([B, F, T]). Make it with that function, or use "
-                    'patch(..., custom_mask="stock") to have Google\'s own encoder for such masks.'
+                    f"{modeling.__name__}.create_attention_mask_from_input_mask while the module was patched. tf_fastbert "
+                    "supports masks over tokens ([B, S], holes allowed), not a mask for each pair of tokens ([B, F, T]). Make it "
+                    'with that function, or use patch(..., custom_mask="stock") to have Google\'s own encoder for such masks.'
                 )
         attributes = {
             "num_heads": num_attention_heads,
@@ -84,7 +89,8 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
         }
         dtype = tf.as_dtype(options.floatx)
         weights = [
-            encoder.layer_variables(index, hidden_size, intermediate_size, dtype, initializer_range) for index in range(num_hidden_layers)
+            encoder.layer_variables(index, hidden_size, intermediate_size, dtype, initializer_range)
+            for index in range(num_hidden_layers)
         ]
         hidden_states = tf.cast(input_tensor, dtype)
 

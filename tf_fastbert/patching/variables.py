@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,12 +16,19 @@ class _FloatxGetter:
     other types pass through.
     """
 
-    def __init__(self, floatx: str, inner: Optional[Callable[..., Any]]) -> None:
+    def __init__(self, floatx: str, inner: Callable[..., Any] | None) -> None:
         self.floatx = floatx
         self.inner = inner
 
     def __call__(
-        self, getter: Callable[..., Any], name: str, *args: Any, dtype: Any = None, initializer: Any = None, trainable: Any = None, **kwargs: Any
+        self,
+        getter: Callable[..., Any],
+        name: str,
+        *args: Any,
+        dtype: Any = None,
+        initializer: Any = None,
+        trainable: Any = None,
+        **kwargs: Any,
     ) -> Any:
         if self.inner is not None:
             outermost = getter
