@@ -7,6 +7,7 @@
 #include "cc/content_hash.h"
 #include "cc/tensor_buffers.h"
 #include "cc/weight_fields.h"
+#include "tensorflow/core/common_runtime/dma_helper.h"
 
 namespace tf_fastbert {
 namespace {
@@ -23,17 +24,26 @@ uint64_t HashInputs(tensorflow::OpKernelContext* ctx, int num_layers, const Para
   return HashRanges(ranges, parallel_for);
 }
 
+bool OwnsAllInputs(tensorflow::OpKernelContext* ctx, int num_layers) {
+  for (int i = 0; i < kNumWeightFields * num_layers; ++i) {
+    const tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(&ctx->input(kFirstWeightInput + i));
+    if (!buffer->OwnsMemory()) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers, void* stream,
                               const ParallelFor* parallel_for, std::shared_ptr<WeightSet>* weights) {
-  if (on_gpu_ && !immutable_) {
-    *weights = NewSet(ctx, layers, 0);
+  Key key = {layers, immutable_ && OwnsAllInputs(ctx, num_layers_), 0};
+  if (!key.immutable && on_gpu_) {
+    *weights = NewSet(ctx, key);
     return Prepare(ctx, encoder, stream, parallel_for, weights->get());
   }
-  const uint64_t hash = immutable_ ? 0 : HashInputs(ctx, num_layers_, *parallel_for);
-  std::shared_ptr<WeightSet> set = Find(layers, hash);
-  if (set == nullptr) set = FindOrAdd(ctx, layers, hash);
+  if (!key.immutable) key.hash = HashInputs(ctx, num_layers_, *parallel_for);
+  std::shared_ptr<WeightSet> set = Find(key);
+  if (set == nullptr) set = FindOrAdd(ctx, key);
   set->last_used_.store(++clock_, std::memory_order_relaxed);
   std::call_once(set->once_, [&] {
     set->status_ = Prepare(ctx, encoder, stream, parallel_for, set.get());
@@ -45,12 +55,12 @@ absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& e
   return absl::OkStatus();
 }
 
-std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx, const LayerWeights* layers,
-                                               uint64_t hash) const {
+std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx, const Key& key) const {
   auto set = std::make_shared<WeightSet>();
-  set->layers_.assign(layers, layers + num_layers_);
-  set->hash_ = hash;
-  if (immutable_) {
+  set->layers_.assign(key.layers, key.layers + num_layers_);
+  set->immutable_ = key.immutable;
+  set->hash_ = key.hash;
+  if (key.immutable) {
     set->sources_.reserve(kNumWeightFields * num_layers_);
     for (int i = 0; i < kNumWeightFields * num_layers_; ++i) set->sources_.push_back(ctx->input(kFirstWeightInput + i));
   }
@@ -65,36 +75,36 @@ absl::Status WeightCache::Prepare(tensorflow::OpKernelContext* ctx, const Encode
   return ToAbsl(encoder.Prepare(set->layers_.data(), buffer, stream, parallel_for, &set->prepared_));
 }
 
-bool WeightCache::SameAddresses(const WeightSet& set, const LayerWeights* layers) const {
-  return std::memcmp(set.layers_.data(), layers, num_layers_ * sizeof(LayerWeights)) == 0;
+bool WeightCache::SameAddresses(const WeightSet& set, const Key& key) const {
+  return std::memcmp(set.layers_.data(), key.layers, num_layers_ * sizeof(LayerWeights)) == 0;
 }
 
-bool WeightCache::Matches(const WeightSet& set, const LayerWeights* layers, uint64_t hash) const {
-  return set.hash_ == hash && SameAddresses(set, layers);
+bool WeightCache::Matches(const WeightSet& set, const Key& key) const {
+  return set.immutable_ == key.immutable && set.hash_ == key.hash && SameAddresses(set, key);
 }
 
 // Immutable: a buffer that nobody but us refers to. Checked: the same buffers with other contents.
-bool WeightCache::NeverUsedAgain(const WeightSet& set, const LayerWeights* layers) const {
-  if (!immutable_) return SameAddresses(set, layers);
+bool WeightCache::NeverUsedAgain(const WeightSet& set, const Key& key) const {
+  if (!set.immutable_) return SameAddresses(set, key);
   return std::any_of(set.sources_.begin(), set.sources_.end(), [](const tensorflow::Tensor& t) { return t.RefCountIsOne(); });
 }
 
-std::shared_ptr<WeightSet> WeightCache::Find(const LayerWeights* layers, uint64_t hash) {
+std::shared_ptr<WeightSet> WeightCache::Find(const Key& key) {
   std::shared_lock<std::shared_mutex> lock(mutex_);
   for (const auto& set : sets_) {
-    if (Matches(*set, layers, hash)) return set;
+    if (Matches(*set, key)) return set;
   }
   return nullptr;
 }
 
-std::shared_ptr<WeightSet> WeightCache::FindOrAdd(tensorflow::OpKernelContext* ctx, const LayerWeights* layers, uint64_t hash) {
+std::shared_ptr<WeightSet> WeightCache::FindOrAdd(tensorflow::OpKernelContext* ctx, const Key& key) {
   std::vector<std::shared_ptr<WeightSet>> dropped;  // destroyed after the lock is released
   std::unique_lock<std::shared_mutex> lock(mutex_);
   for (const auto& set : sets_) {
-    if (Matches(*set, layers, hash)) return set;
+    if (Matches(*set, key)) return set;
   }
   const auto keep_end =
-      std::stable_partition(sets_.begin(), sets_.end(), [&](const auto& set) { return !NeverUsedAgain(*set, layers); });
+      std::stable_partition(sets_.begin(), sets_.end(), [&](const auto& set) { return !NeverUsedAgain(*set, key); });
   dropped.assign(keep_end, sets_.end());
   sets_.erase(keep_end, sets_.end());
   if (sets_.size() >= kMaxSets) {
@@ -104,7 +114,7 @@ std::shared_ptr<WeightSet> WeightCache::FindOrAdd(tensorflow::OpKernelContext* c
     dropped.push_back(*oldest);
     sets_.erase(oldest);
   }
-  auto set = NewSet(ctx, layers, hash);
+  auto set = NewSet(ctx, key);
   set->last_used_.store(++clock_, std::memory_order_relaxed);
   sets_.push_back(set);
   return set;

@@ -5,14 +5,15 @@
 //
 //   immutable  The addresses of all weight buffers are compared, and the set holds a reference to each of these tensors. While it
 //              does, nobody can free a buffer (so its address cannot come back with other contents), and TensorFlow does not
-//              write to it: a Const is never written, and every op that updates a resource variable in place (Assign*VariableOp,
-//              Apply*, scatter) first makes sure that it owns the buffer alone, or copies. Python (tf_fastbert/ops.py) sets
-//              `immutable` only where it sees such a producer. What this cannot see: a session that feeds an array of its own in
-//              place of the output of a Const or ReadVariableOp and later overwrites that array.
+//              write to it: a Const is never written, and every op that updates a resource variable in place
+//              (Assign*VariableOp, Apply*, scatter) first makes sure that it owns the buffer alone, or copies. Python
+//              (tf_fastbert/ops.py) sets `immutable` only where it sees such a producer.
 //   checked    Any other producer, such as a TF1 ref variable, which tf.assign overwrites in place. On the CPU, a 64-bit hash of
-//   all
-//              contents is computed on each call and compared together with the addresses (a backend may keep pointers to the
-//              weights), and no reference is held. On a GPU nothing is cached: the weights are prepared on each call.
+//              all contents is computed on each call and compared together with the addresses (a backend may keep pointers to
+//              the weights), and no reference is held. On a GPU nothing is cached: the weights are prepared on each call.
+//
+// A call with `immutable` is still treated as `checked` if a buffer's memory is not TensorFlow's own: an array that a session
+// feeds in place of a constant, or a DLPack tensor that a variable was assigned from, can be overwritten behind its back.
 //
 // A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op.
 //
@@ -42,7 +43,8 @@ class WeightSet {
  private:
   friend class WeightCache;
   std::vector<LayerWeights> layers_;  // the addresses it was made of
-  uint64_t hash_ = 0;
+  bool immutable_ = false;
+  uint64_t hash_ = 0;                        // checked: of the contents
   std::vector<tensorflow::Tensor> sources_;  // immutable: the references
   std::once_flag once_;                      // preparation, on the first caller's thread; others wait for it
   absl::Status status_;
@@ -60,14 +62,20 @@ class WeightCache {
                    const ParallelFor* parallel_for, std::shared_ptr<WeightSet>* weights);
 
  private:
-  std::shared_ptr<WeightSet> NewSet(tensorflow::OpKernelContext* ctx, const LayerWeights* layers, uint64_t hash) const;
+  // What a call asks for.
+  struct Key {
+    const LayerWeights* layers;
+    bool immutable;
+    uint64_t hash;
+  };
+  std::shared_ptr<WeightSet> NewSet(tensorflow::OpKernelContext* ctx, const Key& key) const;
   absl::Status Prepare(tensorflow::OpKernelContext* ctx, const Encoder& encoder, void* stream, const ParallelFor* parallel_for,
                        WeightSet* set) const;
-  bool Matches(const WeightSet& set, const LayerWeights* layers, uint64_t hash) const;
-  bool SameAddresses(const WeightSet& set, const LayerWeights* layers) const;
-  bool NeverUsedAgain(const WeightSet& set, const LayerWeights* layers) const;
-  std::shared_ptr<WeightSet> Find(const LayerWeights* layers, uint64_t hash);
-  std::shared_ptr<WeightSet> FindOrAdd(tensorflow::OpKernelContext* ctx, const LayerWeights* layers, uint64_t hash);
+  bool SameAddresses(const WeightSet& set, const Key& key) const;
+  bool Matches(const WeightSet& set, const Key& key) const;
+  bool NeverUsedAgain(const WeightSet& set, const Key& key) const;
+  std::shared_ptr<WeightSet> Find(const Key& key);
+  std::shared_ptr<WeightSet> FindOrAdd(tensorflow::OpKernelContext* ctx, const Key& key);
   void Remove(const WeightSet* set);
 
   const int num_layers_;

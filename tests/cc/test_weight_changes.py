@@ -168,6 +168,43 @@ def test_fed_arrays_overwritten_in_place(device: str) -> None:
                     getattr(inputs.layers[layer], field)[...] *= 1.25
 
 
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """A copy whose memory TensorFlow uses where it is, if it can: it asks for multiples of 64."""
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def test_array_fed_in_place_of_a_constant(device: str) -> None:
+    inputs = make_inputs(CONFIG)
+    fed = aligned_copy(inputs.layers[0].query_kernel)
+    inputs.layers[0] = inputs.layers[0]._replace(query_kernel=fed)
+    with tf.Graph().as_default() as graph:
+        with tf.device(device):
+            layers = [LayerWeights(*map(tf.constant, layer)) for layer in inputs.layers]
+            output = fast_bert_encoder(inputs.hidden_states, inputs.sequence_length, layers, **CONFIG.attributes())
+        assert weights_attribute(graph) == ["immutable"]
+        with new_session(graph) as session:
+            for _ in range(3):
+                check_output(CONFIG, inputs, session.run(output, {layers[0].query_kernel: fed}))
+                fed *= 1.5
+
+
+def test_variable_that_shares_memory_with_an_array(device: str) -> None:
+    inputs = make_inputs(CONFIG)
+    shared = aligned_copy(inputs.layers[0].query_kernel)
+    with tf.device(device):
+        layers = as_variables(inputs)
+        layers[0].query_kernel.assign(tf.experimental.dlpack.from_dlpack(shared.__dlpack__()))
+    for _ in range(3):
+        # What the variable holds, whether or not it is still the array's memory (on a GPU it is not).
+        now = inputs.layers[0]._replace(query_kernel=layers[0].query_kernel.numpy())
+        check_output(CONFIG, inputs._replace(layers=[now, inputs.layers[1]]), run_op(CONFIG, inputs, device, layers))
+        shared *= 1.5
+
+
 def test_many_models_on_one_eager_kernel(device: str) -> None:
     """More sets of weights than are kept, in turn, some of which change."""
     all_inputs = [make_inputs(dataclasses.replace(CONFIG, seed=100 + i)) for i in range(7)]
