@@ -3,6 +3,7 @@
 Used by the benchmarks and by tests/gpu. The library is the file named by the environment variable TF_FASTBERT_CUDA_LIBRARY, or what
 `bazel build //cuda:libfastbert_cuda.so` made.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -20,10 +21,23 @@ LAYER_NORMS = {"post": 0, "pre": 1}
 PRECISIONS = {"default": 0, "tf32": 1}
 
 WEIGHT_NAMES = (
-    "query_kernel", "query_bias", "key_kernel", "key_bias", "value_kernel", "value_bias",
-    "attention_output_kernel", "attention_output_bias", "attention_layer_norm_gamma", "attention_layer_norm_beta",
-    "intermediate_kernel", "intermediate_bias", "output_kernel", "output_bias",
-    "output_layer_norm_gamma", "output_layer_norm_beta")
+    "query_kernel",
+    "query_bias",
+    "key_kernel",
+    "key_bias",
+    "value_kernel",
+    "value_bias",
+    "attention_output_kernel",
+    "attention_output_bias",
+    "attention_layer_norm_gamma",
+    "attention_layer_norm_beta",
+    "intermediate_kernel",
+    "intermediate_bias",
+    "output_kernel",
+    "output_bias",
+    "output_layer_norm_gamma",
+    "output_layer_norm_beta",
+)
 
 
 class FastBertError(RuntimeError):
@@ -37,6 +51,7 @@ class FastBertError(RuntimeError):
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
     """What FastBertConfig holds; `dtype` is a torch dtype, the rest in words."""
+
     num_layers: int
     num_heads: int
     size_per_head: int
@@ -60,9 +75,18 @@ class EncoderConfig:
 
 
 class _Config(ctypes.Structure):
-    _fields_ = [("num_layers", ctypes.c_int32), ("num_heads", ctypes.c_int32), ("size_per_head", ctypes.c_int32),
-                ("inner_size", ctypes.c_int32), ("epsilon", ctypes.c_float), ("activation", ctypes.c_int32),
-                ("layer_norm", ctypes.c_int32), ("dtype", ctypes.c_int32), ("precision", ctypes.c_int32), ("all_layers", ctypes.c_int32)]
+    _fields_ = [
+        ("num_layers", ctypes.c_int32),
+        ("num_heads", ctypes.c_int32),
+        ("size_per_head", ctypes.c_int32),
+        ("inner_size", ctypes.c_int32),
+        ("epsilon", ctypes.c_float),
+        ("activation", ctypes.c_int32),
+        ("layer_norm", ctypes.c_int32),
+        ("dtype", ctypes.c_int32),
+        ("precision", ctypes.c_int32),
+        ("all_layers", ctypes.c_int32),
+    ]
 
 
 class _LayerWeights(ctypes.Structure):
@@ -70,8 +94,15 @@ class _LayerWeights(ctypes.Structure):
 
 
 class _Call(ctypes.Structure):
-    _fields_ = [("input", ctypes.c_void_p), ("output", ctypes.c_void_p), ("batch", ctypes.c_int32), ("seq_len", ctypes.c_int32),
-                ("sequence_length", ctypes.c_void_p), ("mask", ctypes.c_void_p), ("remove_padding", ctypes.c_int32)]
+    _fields_ = [
+        ("input", ctypes.c_void_p),
+        ("output", ctypes.c_void_p),
+        ("batch", ctypes.c_int32),
+        ("seq_len", ctypes.c_int32),
+        ("sequence_length", ctypes.c_void_p),
+        ("mask", ctypes.c_void_p),
+        ("remove_padding", ctypes.c_int32),
+    ]
 
 
 def library_path() -> pathlib.Path:
@@ -91,14 +122,15 @@ def library() -> ctypes.CDLL:
         lib = ctypes.CDLL(str(library_path()))
         pointer, i32, size = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
         for name, result, arguments in (
-                ("create", i32, [ctypes.POINTER(_Config), ctypes.POINTER(pointer)]),
-                ("destroy", None, [pointer]),
-                ("packed_bytes", size, [pointer]),
-                ("pack_weights", i32, [pointer, ctypes.POINTER(_LayerWeights), pointer, pointer, ctypes.POINTER(pointer)]),
-                ("free_weights", None, [pointer]),
-                ("workspace_bytes", size, [pointer, i32, i32, i32, i32]),
-                ("forward", i32, [pointer, pointer, ctypes.POINTER(_Call), pointer, size, pointer]),
-                ("last_error", ctypes.c_char_p, [])):
+            ("create", i32, [ctypes.POINTER(_Config), ctypes.POINTER(pointer)]),
+            ("destroy", None, [pointer]),
+            ("packed_bytes", size, [pointer]),
+            ("pack_weights", i32, [pointer, ctypes.POINTER(_LayerWeights), pointer, pointer, ctypes.POINTER(pointer)]),
+            ("free_weights", None, [pointer]),
+            ("workspace_bytes", size, [pointer, i32, i32, i32, i32]),
+            ("forward", i32, [pointer, pointer, ctypes.POINTER(_Call), pointer, size, pointer]),
+            ("last_error", ctypes.c_char_p, []),
+        ):
             function = getattr(lib, "fastbert_cuda_" + name)
             function.restype, function.argtypes = result, arguments
         _library = lib
@@ -120,9 +152,15 @@ class PackedWeights:
     def __init__(self, encoder: "CudaEncoder", layers: Sequence[dict[str, torch.Tensor]], buffer: torch.Tensor | None = None):
         self.layers = layers
         self.buffer = torch.empty(encoder.packed_bytes(), dtype=torch.uint8, device="cuda") if buffer is None else buffer
-        structs = (_LayerWeights * len(layers))(*[_LayerWeights(*[layer[name].data_ptr() for name in WEIGHT_NAMES]) for layer in layers])
+        structs = (_LayerWeights * len(layers))(
+            *[_LayerWeights(*[layer[name].data_ptr() for name in WEIGHT_NAMES]) for layer in layers]
+        )
         self.handle = ctypes.c_void_p()
-        _check(library().fastbert_cuda_pack_weights(encoder.handle, structs, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)))
+        _check(
+            library().fastbert_cuda_pack_weights(
+                encoder.handle, structs, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)
+            )
+        )
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -134,9 +172,18 @@ class CudaEncoder:
 
     def __init__(self, config: EncoderConfig):
         self.config = config
-        c = _Config(config.num_layers, config.num_heads, config.size_per_head, config.inner_size, config.epsilon,
-                    ACTIVATIONS[config.activation], LAYER_NORMS[config.layer_norm], DTYPES[config.dtype], PRECISIONS[config.precision],
-                    int(config.all_layers))
+        c = _Config(
+            config.num_layers,
+            config.num_heads,
+            config.size_per_head,
+            config.inner_size,
+            config.epsilon,
+            ACTIVATIONS[config.activation],
+            LAYER_NORMS[config.layer_norm],
+            DTYPES[config.dtype],
+            PRECISIONS[config.precision],
+            int(config.all_layers),
+        )
         self.handle = ctypes.c_void_p()
         _check(library().fastbert_cuda_create(ctypes.byref(c), ctypes.byref(self.handle)))
 
@@ -150,20 +197,39 @@ class CudaEncoder:
     def workspace_bytes(self, batch: int, seq_len: int, num_tokens: int, remove_padding: bool = True) -> int:
         return library().fastbert_cuda_workspace_bytes(self.handle, batch, seq_len, num_tokens, int(remove_padding))
 
-    def forward(self, weights: PackedWeights, inputs: torch.Tensor, output: torch.Tensor, workspace: torch.Tensor, *,
-                lengths: Sequence[int] | None = None, mask: torch.Tensor | None = None, remove_padding: bool = True,
-                workspace_bytes: int | None = None) -> None:
+    def forward(
+        self,
+        weights: PackedWeights,
+        inputs: torch.Tensor,
+        output: torch.Tensor,
+        workspace: torch.Tensor,
+        *,
+        lengths: Sequence[int] | None = None,
+        mask: torch.Tensor | None = None,
+        remove_padding: bool = True,
+        workspace_bytes: int | None = None,
+    ) -> None:
         """Queues one pass on the current stream.
 
         inputs: [B, S, H] on the GPU; output: [B, S, H], or [L, B, S, H]; workspace: uint8, at least workspace_bytes(...) long;
         lengths: B numbers; mask: int32 [B, S] in host memory. Raises FastBertError.
         """
         c_lengths = None if lengths is None else (ctypes.c_int32 * len(lengths))(*lengths)
-        call = _Call(inputs.data_ptr(), output.data_ptr(), inputs.shape[0], inputs.shape[1],
-                     None if c_lengths is None else ctypes.addressof(c_lengths), None if mask is None else mask.data_ptr(),
-                     int(remove_padding))
+        call = _Call(
+            inputs.data_ptr(),
+            output.data_ptr(),
+            inputs.shape[0],
+            inputs.shape[1],
+            None if c_lengths is None else ctypes.addressof(c_lengths),
+            None if mask is None else mask.data_ptr(),
+            int(remove_padding),
+        )
         size = workspace.numel() if workspace_bytes is None else workspace_bytes
-        _check(library().fastbert_cuda_forward(self.handle, weights.handle, ctypes.byref(call), workspace.data_ptr(), size, _stream()))
+        _check(
+            library().fastbert_cuda_forward(
+                self.handle, weights.handle, ctypes.byref(call), workspace.data_ptr(), size, _stream()
+            )
+        )
 
 
 def random_layers(config: EncoderConfig, generator: torch.Generator) -> list[dict[str, torch.Tensor]]:
@@ -184,8 +250,13 @@ def random_layers(config: EncoderConfig, generator: torch.Generator) -> list[dic
     return layers
 
 
-def reference(config: EncoderConfig, layers: Sequence[dict[str, torch.Tensor]], inputs: torch.Tensor, mask: torch.Tensor,
-              dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def reference(
+    config: EncoderConfig,
+    layers: Sequence[dict[str, torch.Tensor]],
+    inputs: torch.Tensor,
+    mask: torch.Tensor,
+    dtype: torch.dtype = torch.float64,
+) -> torch.Tensor:
     """BERT's encoder in plain PyTorch: [B, S, H] or [L, B, S, H], zero where mask [B, S] is zero."""
     valid = mask.to(inputs.device) != 0
     x = torch.where(valid[..., None], inputs.to(dtype), torch.zeros((), dtype=dtype, device=inputs.device))
@@ -201,7 +272,7 @@ def reference(config: EncoderConfig, layers: Sequence[dict[str, torch.Tensor]], 
 
     def attention(y, w):
         q, k, v = (heads(y @ w[n + "_kernel"] + w[n + "_bias"]) for n in ("query", "key", "value"))
-        p = torch.softmax(q @ k.transpose(2, 3) / config.size_per_head ** 0.5 + bias, dim=-1)
+        p = torch.softmax(q @ k.transpose(2, 3) / config.size_per_head**0.5 + bias, dim=-1)
         context = (p @ v).transpose(1, 2).reshape(batch, seq_len, hidden)
         return context @ w["attention_output_kernel"] + w["attention_output_bias"]
 

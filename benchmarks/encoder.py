@@ -8,6 +8,7 @@ events: `launched`, calls queued one behind the other and timed together; `graph
 from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of the padded batch is padding. Writes encoder.jsonl and
 encoder.md to --out and prints the table.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -73,10 +74,17 @@ def graph_of(run: Callable[[], None]) -> Callable[[], None]:
     return graph.replay
 
 
-def torch_packed(config: EncoderConfig, layers: Sequence[dict[str, torch.Tensor]], packed: torch.Tensor, lengths: Sequence[int]) -> Callable[[], torch.Tensor]:
+def torch_packed(
+    config: EncoderConfig, layers: Sequence[dict[str, torch.Tensor]], packed: torch.Tensor, lengths: Sequence[int]
+) -> Callable[[], torch.Tensor]:
     """PyTorch over packed tokens [T, H] (post-LN, GELU tanh): fused QKV product and its flash attention with cu_seqlens."""
-    qkv = [(torch.cat([w[n + "_kernel"] for n in ("query", "key", "value")], 1), torch.cat([w[n + "_bias"] for n in ("query", "key", "value")]))
-           for w in layers]
+    qkv = [
+        (
+            torch.cat([w[n + "_kernel"] for n in ("query", "key", "value")], 1),
+            torch.cat([w[n + "_bias"] for n in ("query", "key", "value")]),
+        )
+        for w in layers
+    ]
     ends = torch.tensor([0] + list(torch.tensor(lengths).cumsum(0)), dtype=torch.int32, device="cuda")
     longest = max(lengths)
     functional = torch.nn.functional
@@ -87,10 +95,14 @@ def torch_packed(config: EncoderConfig, layers: Sequence[dict[str, torch.Tensor]
             q, k, v = torch.addmm(bias, x, kernel).view(-1, 3, config.num_heads, config.size_per_head).unbind(1)
             context = torch.ops.aten._flash_attention_forward(q, k, v, ends, ends, longest, longest, 0.0, False, False)[0]
             y = torch.addmm(w["attention_output_bias"], context.reshape(x.shape), w["attention_output_kernel"])
-            x = functional.layer_norm(x + y, x.shape[1:], w["attention_layer_norm_gamma"], w["attention_layer_norm_beta"], config.epsilon)
+            x = functional.layer_norm(
+                x + y, x.shape[1:], w["attention_layer_norm_gamma"], w["attention_layer_norm_beta"], config.epsilon
+            )
             y = functional.gelu(torch.addmm(w["intermediate_bias"], x, w["intermediate_kernel"]), approximate="tanh")
             y = torch.addmm(w["output_bias"], y, w["output_kernel"])
-            x = functional.layer_norm(x + y, x.shape[1:], w["output_layer_norm_gamma"], w["output_layer_norm_beta"], config.epsilon)
+            x = functional.layer_norm(
+                x + y, x.shape[1:], w["output_layer_norm_gamma"], w["output_layer_norm_beta"], config.epsilon
+            )
         return x
 
     return run
@@ -117,7 +129,9 @@ class Benchmark:
     def __init__(self, model: str, dtype: str):
         layers, heads, size, inner = MODELS[model]
         self.name, self.dtype = model, dtype
-        self.config = EncoderConfig(layers, heads, size, inner, dtype=DTYPES[dtype], precision="tf32" if dtype == "tf32" else "default")
+        self.config = EncoderConfig(
+            layers, heads, size, inner, dtype=DTYPES[dtype], precision="tf32" if dtype == "tf32" else "default"
+        )
         self.generator = torch.Generator(device="cuda").manual_seed(0)
         self.layers = random_layers(self.config, self.generator)
         self.encoder = CudaEncoder(self.config)
@@ -126,15 +140,27 @@ class Benchmark:
     def measure(self, batch: int, seq_len: int, with_torch: bool, profile: bool) -> dict:
         config = self.config
         lengths = spread_lengths(batch, seq_len)
-        mask = (torch.arange(seq_len)[None, :] < torch.tensor(lengths)[:, None])
+        mask = torch.arange(seq_len)[None, :] < torch.tensor(lengths)[:, None]
         inputs = torch.randn(batch, seq_len, config.hidden_size, generator=self.generator, device="cuda").to(config.dtype)
         output = torch.full_like(inputs, float("nan"))
-        workspace = torch.empty(max(self.encoder.workspace_bytes(batch, seq_len, sum(lengths), r) for r in (True, False)), dtype=torch.uint8, device="cuda")
-        row = {"model": self.name, "dtype": self.dtype, "batch": batch, "seq_len": seq_len, "tokens": sum(lengths),
-               "padding": 1 - sum(lengths) / (batch * seq_len)}
+        workspace = torch.empty(
+            max(self.encoder.workspace_bytes(batch, seq_len, sum(lengths), r) for r in (True, False)),
+            dtype=torch.uint8,
+            device="cuda",
+        )
+        row = {
+            "model": self.name,
+            "dtype": self.dtype,
+            "batch": batch,
+            "seq_len": seq_len,
+            "tokens": sum(lengths),
+            "padding": 1 - sum(lengths) / (batch * seq_len),
+        }
 
         def forward(remove_padding: bool) -> Callable[[], None]:
-            return lambda: self.encoder.forward(self.weights, inputs, output, workspace, lengths=lengths, remove_padding=remove_padding)
+            return lambda: self.encoder.forward(
+                self.weights, inputs, output, workspace, lengths=lengths, remove_padding=remove_padding
+            )
 
         for name, remove in (("removed", True), ("kept", False)):
             run = forward(remove)
@@ -164,14 +190,19 @@ class Benchmark:
 
 def markdown(rows: Sequence[dict], gpu: str) -> str:
     """The table, milliseconds."""
-    lines = [f"{gpu}, CUDA {torch.version.cuda}, torch {torch.__version__}; ms, medians by CUDA events", "",
-             "| model | type | B | S | T | padding | graph | launched | padded graph | padded launched | torch packed graph | rel. error |",
-             "|--|--|--|--|--|--|--|--|--|--|--|--|"]
+    lines = [
+        f"{gpu}, CUDA {torch.version.cuda}, torch {torch.__version__}; ms, medians by CUDA events",
+        "",
+        "| model | type | B | S | T | padding | graph | launched | padded graph | padded launched | torch packed graph | rel. error |",
+        "|--|--|--|--|--|--|--|--|--|--|--|--|",
+    ]
     for r in rows:
         peer = f"{r['torch_packed_graph_ms']:.3f}" if "torch_packed_graph_ms" in r else "-"
-        lines.append(f"| {r['model']} | {r['dtype']} | {r['batch']} | {r['seq_len']} | {r['tokens']} | {r['padding']:.0%} "
-                     f"| {r['removed_graph_ms']:.3f} | {r['removed_launched_ms']:.3f} | {r['kept_graph_ms']:.3f} | {r['kept_launched_ms']:.3f} "
-                     f"| {peer} | {r['removed_relative_error']:.1e} |")
+        lines.append(
+            f"| {r['model']} | {r['dtype']} | {r['batch']} | {r['seq_len']} | {r['tokens']} | {r['padding']:.0%} "
+            f"| {r['removed_graph_ms']:.3f} | {r['removed_launched_ms']:.3f} | {r['kept_graph_ms']:.3f} | {r['kept_launched_ms']:.3f} "
+            f"| {peer} | {r['removed_relative_error']:.1e} |"
+        )
     return "\n".join(lines)
 
 

@@ -1,5 +1,5 @@
-// The CUDA encoder behind the interface of cc/encoder.h: an adapter to the C ABI of cuda/fastbert_cuda.h, with no arithmetic and no
-// CUDA header.
+// The CUDA encoder behind the interface of cc/encoder.h: an adapter to the C ABI of cuda/fastbert_cuda.h, with no arithmetic and
+// no CUDA header.
 #include <cstddef>
 #include <cstring>
 #include <memory>

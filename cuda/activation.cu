@@ -1,5 +1,5 @@
-// Bias and activation in place over the intermediate product [rows, columns], for what cuBLASLt's epilogues don't have: GELU in the
-// erf form, and float32 GELU with an accurate tanh.
+// Bias and activation in place over the intermediate product [rows, columns], for what cuBLASLt's epilogues don't have: GELU in
+// the erf form, and float32 GELU with an accurate tanh.
 //
 // Bound by memory: one 16-byte load and store for each vector of elements, in float32 between them.
 #include "cuda/activation.h"
@@ -53,7 +53,8 @@ void Launch(void* x, const void* bias, int64_t rows, int columns, int activation
 
 }  // namespace
 
-Status LaunchBiasActivation(void* x, const void* bias, int64_t rows, int columns, int activation, int dtype, cudaStream_t stream) {
+Status LaunchBiasActivation(void* x, const void* bias, int64_t rows, int columns, int activation, int dtype,
+                            cudaStream_t stream) {
   switch (dtype) {
     case FASTBERT_FLOAT32: Launch<float>(x, bias, rows, columns, activation, stream); break;
     case FASTBERT_FLOAT16: Launch<__half>(x, bias, rows, columns, activation, stream); break;

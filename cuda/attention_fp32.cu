@@ -1,9 +1,10 @@
 // Attention for float32, flash style, in float32 arithmetic throughout: context = softmax(scale * Q K^T) V.
 //
-// The same packed layouts and tiles as attention_mma.cuh; a block of 16 x 16 threads takes 64 queries (32 for heads above 64) of one
-// sequence and head and walks over the keys, 32 at a time. Thread (x, y) computes scores of kRows queries from y * kRows with keys x
-// and x + 16, and the same queries' context columns x, x + 16, ... Rows of Q and K are padded by 4 floats: 16-byte reads of 8 neighbour
-// keys then touch all banks once. K and V share a buffer. Plain FFMA: in float32 the time is in the matrix products, not here.
+// The same packed layouts and tiles as attention_mma.cuh; a block of 16 x 16 threads takes 64 queries (32 for heads above 64) of
+// one sequence and head and walks over the keys, 32 at a time. Thread (x, y) computes scores of kRows queries from y * kRows with
+// keys x and x + 16, and the same queries' context columns x, x + 16, ... Rows of Q and K are padded by 4 floats: 16-byte reads
+// of 8 neighbour keys then touch all banks once. K and V share a buffer. Plain FFMA: in float32 the time is in the matrix
+// products, not here.
 #include <cmath>
 
 #include "cuda/attention.h"
@@ -20,11 +21,13 @@ constexpr int kQueries = kHead <= 64 ? 64 : 32;  // must agree with AttentionTil
 
 // Rows [first, first + rows) of a sequence; zeros beyond `length` rows and `head_size` columns.
 template <int kHead>
-__device__ __forceinline__ void LoadTile(float* tile, const float* matrix, int rows, int first, int length, int64_t stride, int head_size) {
+__device__ __forceinline__ void LoadTile(float* tile, const float* matrix, int rows, int first, int length, int64_t stride,
+                                         int head_size) {
   for (int i = threadIdx.x; i < rows * (kHead / 4); i += kThreads) {
     const int row = i / (kHead / 4), column = i % (kHead / 4) * 4;
     float4 value = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (first + row < length && column < head_size) value = *reinterpret_cast<const float4*>(matrix + (first + row) * stride + column);
+    if (first + row < length && column < head_size)
+      value = *reinterpret_cast<const float4*>(matrix + (first + row) * stride + column);
     *reinterpret_cast<float4*>(tile + row * (kHead + 4) + column) = value;
   }
 }

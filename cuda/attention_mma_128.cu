@@ -4,7 +4,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-void LaunchAttentionMma128(const AttentionArgs& args, int dtype, cudaStream_t stream) { LaunchAttentionMma<128>(args, dtype, stream); }
+void LaunchAttentionMma128(const AttentionArgs& args, int dtype, cudaStream_t stream) {
+  LaunchAttentionMma<128>(args, dtype, stream);
+}
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -4,7 +4,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-void LaunchAttentionMma32(const AttentionArgs& args, int dtype, cudaStream_t stream) { LaunchAttentionMma<32>(args, dtype, stream); }
+void LaunchAttentionMma32(const AttentionArgs& args, int dtype, cudaStream_t stream) {
+  LaunchAttentionMma<32>(args, dtype, stream);
+}
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -4,7 +4,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-void LaunchAttentionMma64(const AttentionArgs& args, int dtype, cudaStream_t stream) { LaunchAttentionMma<64>(args, dtype, stream); }
+void LaunchAttentionMma64(const AttentionArgs& args, int dtype, cudaStream_t stream) {
+  LaunchAttentionMma<64>(args, dtype, stream);
+}
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -4,7 +4,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-void LaunchAttentionMma96(const AttentionArgs& args, int dtype, cudaStream_t stream) { LaunchAttentionMma<96>(args, dtype, stream); }
+void LaunchAttentionMma96(const AttentionArgs& args, int dtype, cudaStream_t stream) {
+  LaunchAttentionMma<96>(args, dtype, stream);
+}
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -55,7 +55,9 @@ FastBertStatus fastbert_cuda_create(const FastBertConfig* config, FastBertCudaEn
 
 void fastbert_cuda_destroy(FastBertCudaEncoder* encoder) { delete encoder; }
 
-size_t fastbert_cuda_packed_bytes(const FastBertCudaEncoder* encoder) { return encoder == nullptr ? 0 : encoder->encoder->packed_bytes(); }
+size_t fastbert_cuda_packed_bytes(const FastBertCudaEncoder* encoder) {
+  return encoder == nullptr ? 0 : encoder->encoder->packed_bytes();
+}
 
 FastBertStatus fastbert_cuda_pack_weights(const FastBertCudaEncoder* encoder, const FastBertLayerWeights* layers, void* buffer,
                                           void* stream, FastBertCudaWeights** weights) {
@@ -76,8 +78,8 @@ size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t
   return encoder == nullptr ? 0 : encoder->encoder->WorkspaceBytes(batch, seq_len, num_tokens, remove_padding != 0);
 }
 
-FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights, const FastBertCall* call,
-                                     void* workspace, size_t workspace_bytes, void* stream) {
+FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
+                                     const FastBertCall* call, void* workspace, size_t workspace_bytes, void* stream) {
   return Guard([&] {
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));

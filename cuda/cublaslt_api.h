@@ -1,8 +1,8 @@
 // The dozen functions of cuBLASLt that the encoder uses, found at run time.
 //
-// Why not link: GPU TensorFlow's libtensorflow_framework exports stubs named cublasLt*, to which a linked library would bind; and a
-// library that needs libcublasLt.so does not load on a machine without CUDA. Why own declarations: the types and constants below
-// are the documented ABI, the same in CUDA 12 and 13, and building then needs no cuBLAS headers.
+// Why not link: GPU TensorFlow's libtensorflow_framework exports stubs named cublasLt*, to which a linked library would bind; and
+// a library that needs libcublasLt.so does not load on a machine without CUDA. Why own declarations: the types and constants
+// below are the documented ABI, the same in CUDA 12 and 13, and building then needs no cuBLAS headers.
 #ifndef TF_FASTBERT_CUDA_CUBLASLT_API_H_
 #define TF_FASTBERT_CUDA_CUBLASLT_API_H_
 
@@ -50,7 +50,8 @@ enum LtPreferenceAttribute : int {
   kLtPreferenceMinAlignmentC = 7,
   kLtPreferenceMinAlignmentD = 8,
 };
-// Bits of kLtPreferenceReductionSchemeMask. Partial sums in the output's type (bit 4) are left out: in float16 they cost accuracy.
+// Bits of kLtPreferenceReductionSchemeMask. Partial sums in the output's type (bit 4) are left out: in float16 they cost
+// accuracy.
 enum LtReductionScheme : uint32_t { kLtReductionInplace = 1, kLtReductionComputeType = 2 };
 
 struct CublasLtApi {
@@ -65,11 +66,11 @@ struct CublasLtApi {
   LtStatus (*MatmulPreferenceCreate)(LtPreference*);
   LtStatus (*MatmulPreferenceDestroy)(LtPreference);
   LtStatus (*MatmulPreferenceSetAttribute)(LtPreference, LtPreferenceAttribute, const void*, size_t);
-  LtStatus (*MatmulAlgoGetHeuristic)(LtHandle, LtMatmulDesc, LtMatrixLayout a, LtMatrixLayout b, LtMatrixLayout c, LtMatrixLayout d,
-                                     LtPreference, int requested, LtHeuristicResult*, int* returned);
+  LtStatus (*MatmulAlgoGetHeuristic)(LtHandle, LtMatmulDesc, LtMatrixLayout a, LtMatrixLayout b, LtMatrixLayout c,
+                                     LtMatrixLayout d, LtPreference, int requested, LtHeuristicResult*, int* returned);
   LtStatus (*Matmul)(LtHandle, LtMatmulDesc, const void* alpha, const void* a, LtMatrixLayout, const void* b, LtMatrixLayout,
-                     const void* beta, const void* c, LtMatrixLayout, void* d, LtMatrixLayout, const LtAlgorithm*, void* workspace,
-                     size_t workspace_bytes, cudaStream_t);
+                     const void* beta, const void* c, LtMatrixLayout, void* d, LtMatrixLayout, const LtAlgorithm*,
+                     void* workspace, size_t workspace_bytes, cudaStream_t);
 };
 
 // Loads cuBLASLt on the first call; later calls return the first one's result. Looked for, in this order: the file named by the

@@ -1,8 +1,9 @@
 // Sizes inside the encoder.
 //
-// Head size, hidden size and inner size are padded to multiples of 8 with zeros, in the weights (once, when they are packed) and in
-// the activations. A 16-byte access and every tensor-core kernel then fit any model, zero columns stay zero through each operation,
-// and no kernel needs a second form for odd sizes. For the usual sizes, multiples of 8 already, nothing is padded or copied.
+// Head size, hidden size and inner size are padded to multiples of 8 with zeros, in the weights (once, when they are packed) and
+// in the activations. A 16-byte access and every tensor-core kernel then fit any model, zero columns stay zero through each
+// operation, and no kernel needs a second form for odd sizes. For the usual sizes, multiples of 8 already, nothing is padded or
+// copied.
 #ifndef TF_FASTBERT_CUDA_DIMENSIONS_H_
 #define TF_FASTBERT_CUDA_DIMENSIONS_H_
 

@@ -26,7 +26,8 @@ Status CheckConfig(const FastBertConfig& c) {
   FASTBERT_RETURN_IF_ERROR(at_least_1("inner_size", c.inner_size));
   if (c.size_per_head % 2 != 0) return Status::InvalidArgument(Named("size_per_head", c.size_per_head) + " must be even");
   if (c.size_per_head > kMaxHeadSize) {
-    return Status::Unimplemented(Named("size_per_head", c.size_per_head) + " is above the largest supported, " + std::to_string(kMaxHeadSize));
+    return Status::Unimplemented(Named("size_per_head", c.size_per_head) + " is above the largest supported, " +
+                                 std::to_string(kMaxHeadSize));
   }
   const int64_t hidden = int64_t{c.num_heads} * c.size_per_head;
   if (hidden > kMaxHiddenSize) {
@@ -34,13 +35,15 @@ Status CheckConfig(const FastBertConfig& c) {
                                  std::to_string(kMaxHiddenSize));
   }
   if (c.inner_size > (1 << 20)) {
-    return Status::Unimplemented(Named("inner_size", c.inner_size) + " is above the largest supported, " + std::to_string(1 << 20));
+    return Status::Unimplemented(Named("inner_size", c.inner_size) + " is above the largest supported, " +
+                                 std::to_string(1 << 20));
   }
   if (!(c.epsilon >= 0.0f) || std::isinf(c.epsilon)) {
     return Status::InvalidArgument("epsilon = " + std::to_string(c.epsilon) + " must be a number of at least 0");
   }
   const auto known = [](const char* name, int32_t value, int32_t last) {
-    return value >= 0 && value <= last ? Status::Ok() : Status::InvalidArgument(Named(name, value) + " is not one of the enum's values");
+    return value >= 0 && value <= last ? Status::Ok()
+                                       : Status::InvalidArgument(Named(name, value) + " is not one of the enum's values");
   };
   FASTBERT_RETURN_IF_ERROR(known("activation", c.activation, FASTBERT_RELU));
   FASTBERT_RETURN_IF_ERROR(known("layer_norm", c.layer_norm, FASTBERT_PRE_LAYER_NORM));
@@ -110,8 +113,10 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
   FASTBERT_RETURN_IF_ERROR(CheckConfig(config));
   int device = 0, major = 0, minor = 0;
   FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaGetDevice(&device), "cudaGetDevice"));
-  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute"));
-  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute"));
+  FASTBERT_RETURN_IF_ERROR(
+      CudaStatus(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute"));
+  FASTBERT_RETURN_IF_ERROR(
+      CudaStatus(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute"));
   const int capability = major * 10 + minor;
   if (config.dtype == FASTBERT_BFLOAT16 && capability < 80) {
     return Status::Unimplemented("bfloat16 needs a GPU of compute capability 8.0; this one has " + std::to_string(major) + "." +
@@ -123,7 +128,8 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
   return Status::Ok();
 }
 
-Status Encoder::Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream, std::unique_ptr<Weights>* weights) const {
+Status Encoder::Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream,
+                     std::unique_ptr<Weights>* weights) const {
   if (layers == nullptr) return Status::InvalidArgument("layers is null");
   FASTBERT_RETURN_IF_ERROR(CheckPointer("the packed weights' buffer", buffer, 256));
   ScopedDevice device(device_);
@@ -144,7 +150,8 @@ Status Encoder::Pack(const FastBertLayerWeights* layers, void* buffer, cudaStrea
 
 int Encoder::TileSize() const { return AttentionTileSize(config_.dtype, dimensions_.padded_head); }
 
-size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const {
+size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace,
+                            Buffers* buffers) const {
   size_t used = 0;
   const auto take = [&](int64_t bytes) {
     char* p = workspace + used;
@@ -180,13 +187,22 @@ size_t Encoder::WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remo
 
 Status Encoder::WaitForWeights(const Weights& weights, cudaStream_t stream) const {
   if (stream == weights.stream_ || weights.ready_.load(std::memory_order_acquire)) return Status::Ok();
+  // Asking is forbidden while any stream of the process captures a graph, unless this thread's mode says otherwise.
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode"));
   const cudaError_t state = cudaEventQuery(weights.packed_);
+  cudaThreadExchangeStreamCaptureMode(&mode);
   if (state == cudaSuccess) {
     weights.ready_.store(true, std::memory_order_release);
     return Status::Ok();
   }
+  if (state != cudaErrorNotReady) return CudaStatus(state, "cudaEventQuery");
   cudaGetLastError();
-  return CudaStatus(cudaStreamWaitEvent(stream, weights.packed_, 0), "cudaStreamWaitEvent");
+  // A graph being captured may wait for an event recorded outside of it only if told so.
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing"));
+  const unsigned flags = capture == cudaStreamCaptureStatusActive ? cudaEventWaitExternal : cudaEventWaitDefault;
+  return CudaStatus(cudaStreamWaitEvent(stream, weights.packed_, flags), "cudaStreamWaitEvent");
 }
 
 Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
@@ -197,7 +213,8 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   const int64_t padded_rows = static_cast<int64_t>(call.batch) * call.seq_len;
   if (padded_rows == 0) return Status::Ok();
   if (padded_rows > kMaxRows) {
-    return Status::Unimplemented(Named("batch * seq_len", padded_rows) + " is above the largest supported, " + std::to_string(kMaxRows));
+    return Status::Unimplemented(Named("batch * seq_len", padded_rows) + " is above the largest supported, " +
+                                 std::to_string(kMaxRows));
   }
   FASTBERT_RETURN_IF_ERROR(CheckPointer("input", call.input, 16));
   FASTBERT_RETURN_IF_ERROR(CheckPointer("output", call.output, 16));
@@ -217,8 +234,8 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   const size_t needed = PlanBuffers(call.batch, call.seq_len, num_tokens, rows, static_cast<char*>(workspace), &buffers);
   if (workspace_bytes < needed) {
     return Status::InvalidArgument("the workspace has " + std::to_string(workspace_bytes) + " bytes; " + std::to_string(needed) +
-                                   " are needed for " + Named("batch", call.batch) + ", " + Named("seq_len", call.seq_len) + ", " +
-                                   Named("num_tokens", num_tokens));
+                                   " are needed for " + Named("batch", call.batch) + ", " + Named("seq_len", call.seq_len) +
+                                   ", " + Named("num_tokens", num_tokens));
   }
   FASTBERT_RETURN_IF_ERROR(WaitForWeights(weights, stream));
 
@@ -274,7 +291,8 @@ Status Encoder::RunLayers(const Pass& pass) const {
     FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(first, config_.dtype, pass.stream));
   }
 
-  const size_t output_bytes = static_cast<size_t>(pass.layout.batch) * pass.layout.seq_len * dimensions_.hidden * SizeOf(config_.dtype);
+  const size_t output_bytes =
+      static_cast<size_t>(pass.layout.batch) * pass.layout.seq_len * dimensions_.hidden * SizeOf(config_.dtype);
   for (int i = 0; i < config_.num_layers; ++i) {
     const PackedLayer& layer = pass.weights.layers_[i];
     const bool last = i + 1 == config_.num_layers;
@@ -343,7 +361,8 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
   attention.head_size = dimensions_.padded_head;
   attention.scale = 1.0f / std::sqrt(static_cast<float>(dimensions_.head));
   FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention, config_.dtype, pass.stream));
-  return gemms_->Run(kGemmAttentionOutput, gemm, pass.gemm_rows, b.context, layer.attention_output_kernel, projection, b.gemm, pass.stream);
+  return gemms_->Run(kGemmAttentionOutput, gemm, pass.gemm_rows, b.context, layer.attention_output_kernel, projection, b.gemm,
+                     pass.stream);
 }
 
 // projection = activation(input times the intermediate kernel + bias) times the output kernel, without its bias.
@@ -351,7 +370,8 @@ Status Encoder::FeedForward(const Pass& pass, int i, const void* input, void* pr
   const Buffers& b = pass.buffers;
   const PackedLayer& layer = pass.weights.layers_[i];
   const GemmLayer& gemm = pass.weights.gemms_[i];
-  FASTBERT_RETURN_IF_ERROR(gemms_->Run(kGemmIntermediate, gemm, pass.gemm_rows, input, layer.intermediate_kernel, b.inner, b.gemm, pass.stream));
+  FASTBERT_RETURN_IF_ERROR(
+      gemms_->Run(kGemmIntermediate, gemm, pass.gemm_rows, input, layer.intermediate_kernel, b.inner, b.gemm, pass.stream));
   if (!gemms_->fuses_activation()) {
     FASTBERT_RETURN_IF_ERROR(LaunchBiasActivation(b.inner, layer.intermediate_bias, pass.rows, dimensions_.padded_inner,
                                                   config_.activation, config_.dtype, pass.stream));

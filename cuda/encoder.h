@@ -41,7 +41,8 @@ class Encoder {
   Status Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream, std::unique_ptr<Weights>* weights) const;
 
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const;
-  Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes, cudaStream_t stream) const;
+  Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
+                 cudaStream_t stream) const;
 
  private:
   struct Buffers;

@@ -17,7 +17,13 @@ extern "C" {
 
 #define FASTBERT_API __attribute__((visibility("default")))
 
-typedef enum { FASTBERT_OK = 0, FASTBERT_INVALID_ARGUMENT, FASTBERT_UNIMPLEMENTED, FASTBERT_OUT_OF_MEMORY, FASTBERT_INTERNAL } FastBertStatus;
+typedef enum {
+  FASTBERT_OK = 0,
+  FASTBERT_INVALID_ARGUMENT,
+  FASTBERT_UNIMPLEMENTED,
+  FASTBERT_OUT_OF_MEMORY,
+  FASTBERT_INTERNAL
+} FastBertStatus;
 typedef enum { FASTBERT_FLOAT32 = 0, FASTBERT_FLOAT16, FASTBERT_BFLOAT16 } FastBertDataType;
 typedef enum { FASTBERT_GELU_TANH = 0, FASTBERT_GELU_ERF, FASTBERT_RELU } FastBertActivation;
 typedef enum { FASTBERT_POST_LAYER_NORM = 0, FASTBERT_PRE_LAYER_NORM } FastBertLayerNorm;
@@ -85,7 +91,8 @@ FASTBERT_API size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* enc
 
 // Queues one forward pass on `stream`. The host arrays of `call` may be freed when it returns.
 FASTBERT_API FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
-                                                  const FastBertCall* call, void* workspace, size_t workspace_bytes, void* stream);
+                                                  const FastBertCall* call, void* workspace, size_t workspace_bytes,
+                                                  void* stream);
 
 FASTBERT_API const char* fastbert_cuda_last_error(void);
 

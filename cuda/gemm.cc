@@ -63,12 +63,14 @@ Status Gemms::Create(const FastBertConfig& config, const Dimensions& d, int comp
   FASTBERT_RETURN_IF_ERROR(GetCublasLt(&g->api_));
   FASTBERT_RETURN_IF_ERROR(LtError(g->api_->Create(&g->handle_), "cublasLtCreate"));
   g->type_ = CudaType(config.dtype);
-  g->compute_ = config.precision == FASTBERT_PRECISION_TF32 && config.dtype == FASTBERT_FLOAT32 ? kLtCompute32FFastTf32 : kLtCompute32F;
+  g->compute_ =
+      config.precision == FASTBERT_PRECISION_TF32 && config.dtype == FASTBERT_FLOAT32 ? kLtCompute32FFastTf32 : kLtCompute32F;
   g->workspace_bytes_ = (compute_capability >= 90 ? size_t{32} : size_t{8}) << 20;  // what cuBLAS itself takes by default
 
   const int n[kNumGemmSites] = {3 * d.heads, d.padded_hidden, d.padded_inner, d.padded_hidden};
   const int k[kNumGemmSites] = {d.padded_hidden, d.heads, d.padded_hidden, d.padded_inner};
-  const LtEpilogue epilogue[kNumGemmSites] = {kLtEpilogueBias, kLtEpilogueDefault, IntermediateEpilogue(config), kLtEpilogueDefault};
+  const LtEpilogue epilogue[kNumGemmSites] = {kLtEpilogueBias, kLtEpilogueDefault, IntermediateEpilogue(config),
+                                              kLtEpilogueDefault};
   for (int i = 0; i < kNumGemmSites; ++i) {
     g->n_[i] = n[i];
     g->k_[i] = k[i];
@@ -130,8 +132,8 @@ Status Gemms::FindAlgorithm(GemmSite site, LtMatmulDesc desc, LtMatrixLayout inp
                            " epilogue=" + std::to_string(epilogue_[site]);
   LtHeuristicResult result;
   int found = 0;
-  FASTBERT_RETURN_IF_ERROR(LtError(api_->MatmulAlgoGetHeuristic(handle_, desc, weight_[site], input, output, output, preference_, 1,
-                                                                &result, &found), what));
+  FASTBERT_RETURN_IF_ERROR(LtError(
+      api_->MatmulAlgoGetHeuristic(handle_, desc, weight_[site], input, output, output, preference_, 1, &result, &found), what));
   if (found == 0) return Status::Internal(what + ": cuBLASLt has no algorithm");
   *algorithm = result.algorithm;
   return Status::Ok();
@@ -158,15 +160,15 @@ Status Gemms::LookUp(GemmSite site, LtMatmulDesc desc, int64_t num_rows, const L
   return Status::Ok();
 }
 
-Status Gemms::Run(GemmSite site, const GemmLayer& layer, const GemmRows& rows, const void* input, const void* weight, void* output,
-                  void* workspace, cudaStream_t stream) const {
+Status Gemms::Run(GemmSite site, const GemmLayer& layer, const GemmRows& rows, const void* input, const void* weight,
+                  void* output, void* workspace, cudaStream_t stream) const {
   const LtMatmulDesc desc = layer.desc_[site];
   const LtAlgorithm* algorithm;
   FASTBERT_RETURN_IF_ERROR(LookUp(site, desc, rows.num_rows_, &algorithm));
   const float alpha = 1.0f, beta = 0.0f;
   auto multiply = [&](const LtAlgorithm& a) {
-    return api_->Matmul(handle_, desc, &alpha, weight, weight_[site], input, rows.input_[site], &beta, output, rows.output_[site], output,
-                        rows.output_[site], &a, workspace, workspace_bytes_, stream);
+    return api_->Matmul(handle_, desc, &alpha, weight, weight_[site], input, rows.input_[site], &beta, output, rows.output_[site],
+                        output, rows.output_[site], &a, workspace, workspace_bytes_, stream);
   };
   LtStatus status = multiply(*algorithm);
   if (status == kLtNotSupported || status == kLtInvalidValue) {

@@ -1,11 +1,11 @@
 // The encoder's four matrix products a layer, through cuBLASLt.
 //
-// Row-major D[M, N] = A[M, K] W[K, N] is column-major D'[N, M] = W'[N, K] A'[K, M]: with the operands swapped nothing is transposed,
-// weights stay in Google's layout, and cuBLASLt's bias, one value for each row of D', is one for each of our columns. All sizes are
-// multiples of 8 and all pointers of 16 bytes (see dimensions.h), so every kernel of cuBLASLt can be chosen.
+// Row-major D[M, N] = A[M, K] W[K, N] is column-major D'[N, M] = W'[N, K] A'[K, M]: with the operands swapped nothing is
+// transposed, weights stay in Google's layout, and cuBLASLt's bias, one value for each row of D', is one for each of our columns.
+// All sizes are multiples of 8 and all pointers of 16 bytes (see dimensions.h), so every kernel of cuBLASLt can be chosen.
 //
-// An algorithm is asked for once per product and bucket of M, and kept; the token count is different in every call when padding is
-// removed, so the exact M would be a useless key. Looking one up takes no lock.
+// An algorithm is asked for once per product and bucket of M, and kept; the token count is different in every call when padding
+// is removed, so the exact M would be a useless key. Looking one up takes no lock.
 #ifndef TF_FASTBERT_CUDA_GEMM_H_
 #define TF_FASTBERT_CUDA_GEMM_H_
 
@@ -53,7 +53,8 @@ class GemmLayer {
 
 class Gemms {
  public:
-  static Status Create(const FastBertConfig& config, const Dimensions& dimensions, int compute_capability, std::unique_ptr<Gemms>* gemms);
+  static Status Create(const FastBertConfig& config, const Dimensions& dimensions, int compute_capability,
+                       std::unique_ptr<Gemms>* gemms);
   ~Gemms();
 
   // True: the intermediate product adds its bias and applies the activation. False: that is left to the caller.

@@ -24,8 +24,8 @@ struct LayerNormArgs {
   void* sum = nullptr;               // [rows, padded_hidden]
   void* normalized = nullptr;        // [rows, padded_hidden]
 
-  // One of the two results in the user's layout, [output_rows, hidden]: row r comes from packed row token[r], or is zero where that
-  // is -1; packed row r if `token` is null.
+  // One of the two results in the user's layout, [output_rows, hidden]: row r comes from packed row token[r], or is zero where
+  // that is -1; packed row r if `token` is null.
   void* output = nullptr;
   bool output_is_sum = false;
   const int32_t* token = nullptr;
@@ -39,8 +39,8 @@ struct LayerNormArgs {
 
 Status LaunchLayerNorm(const LayerNormArgs& args, int dtype, cudaStream_t stream);
 
-// packed[r, :] = input[padded_row[r], :] for r < num_tokens (input[r, :] if padded_row is null), with zero columns from `hidden` on;
-// zero rows from num_tokens to rows, in `packed` and in also_zero [rows, also_zero_columns].
+// packed[r, :] = input[padded_row[r], :] for r < num_tokens (input[r, :] if padded_row is null), with zero columns from `hidden`
+// on; zero rows from num_tokens to rows, in `packed` and in also_zero [rows, also_zero_columns].
 struct PackRowsArgs {
   const void* input = nullptr;  // [B * S, hidden]
   const int32_t* padded_row = nullptr;

@@ -1,5 +1,5 @@
-// Copies weights into the packed buffer: Q, K and V kernels [H, H] side by side as [H, 3H] so that one product makes all three, their
-// biases likewise, and, where a size is not a multiple of 8, every weight with zeros in the added rows and columns.
+// Copies weights into the packed buffer: Q, K and V kernels [H, H] side by side as [H, 3H] so that one product makes all three,
+// their biases likewise, and, where a size is not a multiple of 8, every weight with zeros in the added rows and columns.
 //
 // A copy is described by a PackTask: rows and columns come in groups (a head, or the whole width) that grow from `group` to
 // `padded_group` elements. One launch carries up to 48 tasks in its parameters, so 12 layers of BERT-base take two launches; this
@@ -144,15 +144,26 @@ PackedLayer PlanLayer(const Dimensions& d, const FastBertLayerWeights& w, Packer
 }
 
 Status CheckPointers(int layer, const FastBertLayerWeights& w) {
-  const struct { const char* name; const void* pointer; } weights[] = {
-      {"query_kernel", w.query_kernel}, {"query_bias", w.query_bias},
-      {"key_kernel", w.key_kernel}, {"key_bias", w.key_bias},
-      {"value_kernel", w.value_kernel}, {"value_bias", w.value_bias},
-      {"attention_output_kernel", w.attention_output_kernel}, {"attention_output_bias", w.attention_output_bias},
-      {"attention_layer_norm_gamma", w.attention_layer_norm_gamma}, {"attention_layer_norm_beta", w.attention_layer_norm_beta},
-      {"intermediate_kernel", w.intermediate_kernel}, {"intermediate_bias", w.intermediate_bias},
-      {"output_kernel", w.output_kernel}, {"output_bias", w.output_bias},
-      {"output_layer_norm_gamma", w.output_layer_norm_gamma}, {"output_layer_norm_beta", w.output_layer_norm_beta},
+  const struct {
+    const char* name;
+    const void* pointer;
+  } weights[] = {
+      {"query_kernel", w.query_kernel},
+      {"query_bias", w.query_bias},
+      {"key_kernel", w.key_kernel},
+      {"key_bias", w.key_bias},
+      {"value_kernel", w.value_kernel},
+      {"value_bias", w.value_bias},
+      {"attention_output_kernel", w.attention_output_kernel},
+      {"attention_output_bias", w.attention_output_bias},
+      {"attention_layer_norm_gamma", w.attention_layer_norm_gamma},
+      {"attention_layer_norm_beta", w.attention_layer_norm_beta},
+      {"intermediate_kernel", w.intermediate_kernel},
+      {"intermediate_bias", w.intermediate_bias},
+      {"output_kernel", w.output_kernel},
+      {"output_bias", w.output_bias},
+      {"output_layer_norm_gamma", w.output_layer_norm_gamma},
+      {"output_layer_norm_beta", w.output_layer_norm_beta},
   };
   for (const auto& weight : weights) {
     if (weight.pointer != nullptr && reinterpret_cast<uintptr_t>(weight.pointer) % 16 == 0) continue;

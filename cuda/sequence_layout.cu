@@ -1,9 +1,9 @@
 // Fills the maps between padded rows [B * S] and packed tokens [T], and the list of attention's tiles.
 //
-// The host knows every length (they arrive in host memory), so the prefix sums over sequences, B additions, are done there, and one
-// block a sequence writes its part of the maps and tiles with no scan and no order between blocks. A mask travels as bits; the packed
-// position of a token is then the number of bits before it. Parameters of a launch hold at most 4 KB, hence the chunks: 290 sequences
-// or 28,160 mask positions a launch, so nearly every call takes one or two.
+// The host knows every length (they arrive in host memory), so the prefix sums over sequences, B additions, are done there, and
+// one block a sequence writes its part of the maps and tiles with no scan and no order between blocks. A mask travels as bits;
+// the packed position of a token is then the number of bits before it. Parameters of a launch hold at most 4 KB, hence the
+// chunks: 290 sequences or 28,160 mask positions a launch, so nearly every call takes one or two.
 #include <algorithm>
 #include <numeric>
 #include <string>
@@ -120,7 +120,8 @@ Status HostLengths::Init(int batch, int seq_len, const int32_t* sequence_length,
 
 int64_t MaxAttentionTiles(int batch, int64_t num_tokens, int tile_size) { return num_tokens / tile_size + batch; }
 
-Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile_size, SequenceLayout* layout, cudaStream_t stream) {
+Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile_size, SequenceLayout* layout,
+                          cudaStream_t stream) {
   const std::vector<int32_t>& lengths = host.lengths();
   const int batch = layout->batch;
   // Blocks start in the order of their tiles: long sequences first, so that no long one is left running alone at the end.
@@ -146,8 +147,8 @@ Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile
       chunk.tile[i] = tile[first + i];
       begin += lengths[first + i];
     }
-    FillSequencesKernel<<<count, 128, 0, stream>>>(chunk, layout->seq_len, tile_size,
-                                                         maps_from_lengths ? layout->padded_row : nullptr, layout->token, layout->tiles);
+    FillSequencesKernel<<<count, 128, 0, stream>>>(
+        chunk, layout->seq_len, tile_size, maps_from_lengths ? layout->padded_row : nullptr, layout->token, layout->tiles);
     FASTBERT_RETURN_IF_ERROR(LaunchStatus("FillSequencesKernel"));
   }
   if (!layout->dense && mask != nullptr) return FillFromMask(mask, *layout, stream);

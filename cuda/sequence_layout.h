@@ -12,7 +12,8 @@
 namespace tf_fastbert {
 namespace cuda {
 
-// One block of attention's work: queries [query, query + tile size) of the sequence whose packed tokens are [begin, begin + length).
+// One block of attention's work: queries [query, query + tile size) of the sequence whose packed tokens are [begin, begin +
+// length).
 struct AttentionTile {
   int32_t begin;
   int32_t length;
@@ -26,10 +27,10 @@ struct SequenceLayout {
   int seq_len = 0;
   int num_tokens = 0;
   int num_tiles = 0;
-  bool dense = false;               // no padding at all: packed rows are padded rows, and the two maps below are not filled
-  int32_t* padded_row = nullptr;    // [num_tokens]: token -> row of [B * S]
-  int32_t* token = nullptr;         // [B * S]: row -> token, or -1 where the row is padding
-  AttentionTile* tiles = nullptr;   // [num_tiles], longest sequences first
+  bool dense = false;              // no padding at all: packed rows are padded rows, and the two maps below are not filled
+  int32_t* padded_row = nullptr;   // [num_tokens]: token -> row of [B * S]
+  int32_t* token = nullptr;        // [B * S]: row -> token, or -1 where the row is padding
+  AttentionTile* tiles = nullptr;  // [num_tiles], longest sequences first
 };
 
 // Host side: lengths of the sequences, and what follows from them.
@@ -51,7 +52,8 @@ int64_t MaxAttentionTiles(int batch, int64_t num_tokens, int tile_size);
 
 // Queues the kernels that fill `layout`'s maps and tiles, whose memory the caller has set; num_tiles is filled in at once.
 // The host arrays travel as kernel parameters: no pinned memory, no copy to wait for, and a CUDA graph can capture it.
-Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile_size, SequenceLayout* layout, cudaStream_t stream);
+Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile_size, SequenceLayout* layout,
+                          cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace tf_fastbert

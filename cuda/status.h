@@ -23,8 +23,8 @@ struct Status {
   static Status Internal(std::string m) { return {FASTBERT_INTERNAL, std::move(m)}; }
 };
 
-// `what` is a literal that says which call failed. The error is also removed from the runtime, so that it can't surface in whatever
-// CUDA call comes next.
+// `what` is a literal that says which call failed. The error is also removed from the runtime, so that it can't surface in
+// whatever CUDA call comes next.
 inline Status CudaStatus(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return {};
   cudaGetLastError();
@@ -38,10 +38,10 @@ inline Status LaunchStatus(const char* kernel) { return CudaStatus(cudaGetLastEr
 }  // namespace cuda
 }  // namespace tf_fastbert
 
-#define FASTBERT_RETURN_IF_ERROR(expression)                \
-  do {                                                      \
-    ::tf_fastbert::cuda::Status status_ = (expression);     \
-    if (!status_.ok()) return status_;                      \
+#define FASTBERT_RETURN_IF_ERROR(expression)            \
+  do {                                                  \
+    ::tf_fastbert::cuda::Status status_ = (expression); \
+    if (!status_.ok()) return status_;                  \
   } while (0)
 
 #endif  // TF_FASTBERT_CUDA_STATUS_H_

@@ -2,9 +2,9 @@
 //
 //   bert_example batch layers seq heads size is_use_fp16 is_remove_padding int8_mode allow_gemm_test
 //
-// The arguments are those of FasterTransformer's bert_example. is_use_fp16: 0 float32, 1 float16, 2 bfloat16. Sequence lengths are
-// spread evenly from seq / 8 to seq - seq / 8. Prints the milliseconds of one forward pass, launched kernel by kernel and replayed
-// from a CUDA graph. Exits with 1 and one line on stderr if anything fails, or if an output is not finite.
+// The arguments are those of FasterTransformer's bert_example. is_use_fp16: 0 float32, 1 float16, 2 bfloat16. Sequence lengths
+// are spread evenly from seq / 8 to seq - seq / 8. Prints the milliseconds of one forward pass, launched kernel by kernel and
+// replayed from a CUDA graph. Exits with 1 and one line on stderr if anything fails, or if an output is not finite.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime_api.h>
@@ -92,7 +92,9 @@ class RandomTensors {
 
 FastBertLayerWeights MakeLayer(const FastBertConfig& config, RandomTensors* random) {
   const size_t h = static_cast<size_t>(config.num_heads) * config.size_per_head, i = config.inner_size;
-  const auto kernel = [&](size_t rows, size_t columns) { return random->Make(rows * columns, 0.0f, 1.7f / std::sqrt(float(rows))); };
+  const auto kernel = [&](size_t rows, size_t columns) {
+    return random->Make(rows * columns, 0.0f, 1.7f / std::sqrt(float(rows)));
+  };
   const auto bias = [&](size_t n) { return random->Make(n, 0.0f, 0.1f); };
   const auto gamma = [&] { return random->Make(h, 1.0f, 0.1f); };
   FastBertLayerWeights w;
@@ -158,9 +160,11 @@ void Run(char** argv) {
   config.layer_norm = FASTBERT_POST_LAYER_NORM;
   config.dtype = IntArgument("is_use_fp16", argv[6]);
   const int remove_padding = IntArgument("is_remove_padding", argv[7]);
-  if (IntArgument("int8_mode", argv[8]) != 0) throw std::runtime_error(std::string("int8_mode ") + argv[8] + ": not yet; only 0 runs");
+  if (IntArgument("int8_mode", argv[8]) != 0)
+    throw std::runtime_error(std::string("int8_mode ") + argv[8] + ": not yet; only 0 runs");
   if (IntArgument("allow_gemm_test", argv[9]) != 0) {
-    std::printf("allow_gemm_test: nothing to do, algorithms are chosen by cuBLASLt for each range of token counts at first use\n");
+    std::printf(
+        "allow_gemm_test: nothing to do, algorithms are chosen by cuBLASLt for each range of token counts at first use\n");
   }
   if (batch == 0 || seq_len == 0) throw std::runtime_error("batch and seq must be at least 1");
 
@@ -179,7 +183,8 @@ void Run(char** argv) {
   int num_tokens = 0;
   const double shortest = std::max(1, seq_len / 8), longest = std::max(1, seq_len - seq_len / 8);
   for (int b = 0; b < batch; ++b) {
-    lengths[b] = batch == 1 ? std::max(1, seq_len / 2) : static_cast<int32_t>(std::lround(shortest + (longest - shortest) * b / (batch - 1)));
+    lengths[b] = batch == 1 ? std::max(1, seq_len / 2)
+                            : static_cast<int32_t>(std::lround(shortest + (longest - shortest) * b / (batch - 1)));
     num_tokens += lengths[b];
   }
   const size_t hidden = static_cast<size_t>(config.num_heads) * config.size_per_head;
@@ -217,9 +222,9 @@ void Run(char** argv) {
   cudaDeviceProp properties;
   Check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
   const char* dtype_names[] = {"float32", "float16", "bfloat16"};
-  std::printf("%s: batch %d, seq %d, tokens %d (%.0f %% padding), layers %d, heads %d x %d, %s, padding %s\n", properties.name, batch, seq_len,
-              num_tokens, 100.0 * (1.0 - double(num_tokens) / (double(batch) * seq_len)), config.num_layers, config.num_heads,
-              config.size_per_head, dtype_names[config.dtype], remove_padding ? "removed" : "kept");
+  std::printf("%s: batch %d, seq %d, tokens %d (%.0f %% padding), layers %d, heads %d x %d, %s, padding %s\n", properties.name,
+              batch, seq_len, num_tokens, 100.0 * (1.0 - double(num_tokens) / (double(batch) * seq_len)), config.num_layers,
+              config.num_heads, config.size_per_head, dtype_names[config.dtype], remove_padding ? "removed" : "kept");
   std::printf("encoder time: %.3f ms launched, %.3f ms as a CUDA graph (median of %d)\n", launched_ms, graph_ms, kRepeats);
   cudaGraphExecDestroy(executable);
   cudaGraphDestroy(graph);
@@ -232,7 +237,8 @@ void Run(char** argv) {
 
 int main(int argc, char** argv) {
   if (argc != 10) {
-    std::fprintf(stderr, "usage: %s batch layers seq heads size is_use_fp16 is_remove_padding int8_mode allow_gemm_test\n", argv[0]);
+    std::fprintf(stderr, "usage: %s batch layers seq heads size is_use_fp16 is_remove_padding int8_mode allow_gemm_test\n",
+                 argv[0]);
     return 1;
   }
   try {

@@ -1,0 +1,22 @@
+#!/bin/bash
+# compute-sanitizer on a sample of the random cases, on a machine with a GPU and PyTorch:
+#
+#   TF_FASTBERT_CUDA_LIBRARY=.../libfastbert_cuda.so tests/gpu/sanitize.sh [CASES]
+#
+# memcheck runs with the real cuBLASLt; racecheck and synccheck with plain_cublaslt.cu, whose head says why.
+# Only the encoder's kernels are instrumented. No initcheck: it would miss what PyTorch's kernels wrote; the cases poison memory instead.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cases=${1:-20}
+plain=$(mktemp -d)/libplain_cublaslt.so
+nvcc -O2 -arch=native -std=c++17 -Xcompiler -fPIC -shared -I. tests/gpu/plain_cublaslt.cu -o "$plain"
+
+check() {  # TOOL [OPTION...]
+  echo "== $*"
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout "${SANITIZE_TIMEOUT:-600}" compute-sanitizer --tool "$@" --error-exitcode 3 \
+    --kernel-name kns=tf_fastbert python3 -m tests.gpu.cuda_cases 0 "$cases" --small | tail -n 3
+}
+check memcheck
+export TF_FASTBERT_CUBLASLT=$plain
+check racecheck
+check synccheck
