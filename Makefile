@@ -28,4 +28,4 @@ test-versions: setup  ## build for and test with TensorFlow 2.15 and 2.20, each 
 
 clean:  ## remove what was built; the virtual environments stay
 	@set -e; bazel=$$(tools/setup/find_bazel.sh); $$bazel clean
-	@rm -rf build dist *.egg-info bazel-asan-*
+	@rm -rf build dist *.egg-info .work/asan-*

@@ -63,7 +63,7 @@ def asan_library() -> pathlib.Path:
     command = [*find_bazel.stdout.split(), "build", "--config=asan", "//:libtf_fastbert.so"]
     built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-8000:]
-    return REPOSITORY / "bazel-asan-bin" / "libtf_fastbert.so"
+    return REPOSITORY / ".work/asan-bin/libtf_fastbert.so"
 
 
 @pytest.mark.slow
