@@ -1,7 +1,7 @@
 """The CUDA encoder's C ABI (cuda/fastbert_cuda.h) from Python: ctypes and PyTorch tensors, no TensorFlow.
 
-Used by the benchmarks and by tests/gpu. The library is the file named by the environment variable TF_FASTBERT_CUDA_LIBRARY, or what
-`bazel build //cuda:libfastbert_cuda.so` made.
+Used by the benchmarks and by tests/gpu. The library is the file named by the environment variable TF_FASTBERT_CUDA_LIBRARY, or
+what `bazel build //cuda:libfastbert_cuda.so` made.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def library() -> ctypes.CDLL:
             ("free_weights", None, [pointer]),
             ("workspace_bytes", size, [pointer, i32, i32, i32, i32]),
             ("forward", i32, [pointer, pointer, ctypes.POINTER(_Call), pointer, size, pointer]),
+            ("tune", i32, [pointer, pointer, i32, pointer, size, pointer]),
             ("last_error", ctypes.c_char_p, []),
         ):
             function = getattr(lib, "fastbert_cuda_" + name)
@@ -196,6 +197,12 @@ class CudaEncoder:
 
     def workspace_bytes(self, batch: int, seq_len: int, num_tokens: int, remove_padding: bool = True) -> int:
         return library().fastbert_cuda_workspace_bytes(self.handle, batch, seq_len, num_tokens, int(remove_padding))
+
+    def tune(self, weights: PackedWeights, num_tokens: int) -> None:
+        """Times the products' algorithms for that many rows and keeps the fastest; waits for the current stream."""
+        size = self.workspace_bytes(1, num_tokens, num_tokens)
+        workspace = torch.empty(size, dtype=torch.uint8, device="cuda")
+        _check(library().fastbert_cuda_tune(self.handle, weights.handle, num_tokens, workspace.data_ptr(), size, _stream()))
 
     def forward(
         self,

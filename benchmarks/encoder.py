@@ -1,12 +1,12 @@
 """Times BERT's encoder on one GPU: ours through the C ABI, and PyTorch beside it, same weights, same lengths.
 
     python benchmarks/encoder.py [--model base|large|minilm] [--dtype float16|bfloat16|float32|tf32] [--rows 1x32,8x128,...]
-                                 [--torch] [--profile] [--out DIR]
+                                 [--tune] [--torch] [--profile] [--out DIR]
 
-Every row is first checked: the first sequences against a float64 encoder, and PyTorch's output against ours. Times are medians by CUDA
-events: `launched`, calls queued one behind the other and timed together; `graph`, replays of a CUDA graph. Lengths are spread evenly
-from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of the padded batch is padding. Writes encoder.jsonl and
-encoder.md to --out and prints the table.
+Every row is first checked: the first sequences against a float64 encoder, and PyTorch's output against ours. Times are medians by
+CUDA events: `launched`, calls queued one behind the other and timed together; `graph`, replays of a CUDA graph. Lengths are
+spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of the padded batch is padding. --tune times the
+products' algorithms of a row first. Writes encoder.jsonl and encoder.md to --out and prints the table.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Benchmark:
         self.encoder = CudaEncoder(self.config)
         self.weights = PackedWeights(self.encoder, self.layers)
 
-    def measure(self, batch: int, seq_len: int, with_torch: bool, profile: bool) -> dict:
+    def measure(self, batch: int, seq_len: int, tune: bool, with_torch: bool, profile: bool) -> dict:
         config = self.config
         lengths = spread_lengths(batch, seq_len)
         mask = torch.arange(seq_len)[None, :] < torch.tensor(lengths)[:, None]
@@ -155,7 +155,12 @@ class Benchmark:
             "seq_len": seq_len,
             "tokens": sum(lengths),
             "padding": 1 - sum(lengths) / (batch * seq_len),
+            "tuned": tune,
         }
+
+        if tune:
+            for rows in (sum(lengths), batch * seq_len):
+                self.encoder.tune(self.weights, rows)
 
         def forward(remove_padding: bool) -> Callable[[], None]:
             return lambda: self.encoder.forward(
@@ -193,15 +198,16 @@ def markdown(rows: Sequence[dict], gpu: str) -> str:
     lines = [
         f"{gpu}, CUDA {torch.version.cuda}, torch {torch.__version__}; ms, medians by CUDA events",
         "",
-        "| model | type | B | S | T | padding | graph | launched | padded graph | padded launched | torch packed graph | rel. error |",
-        "|--|--|--|--|--|--|--|--|--|--|--|--|",
+        "| model | type | tuned | B | S | T | padding | graph | launched | padded graph | padded launched "
+        "| torch packed graph | rel. error |",
+        "|--|--|--|--|--|--|--|--|--|--|--|--|--|",
     ]
     for r in rows:
         peer = f"{r['torch_packed_graph_ms']:.3f}" if "torch_packed_graph_ms" in r else "-"
         lines.append(
-            f"| {r['model']} | {r['dtype']} | {r['batch']} | {r['seq_len']} | {r['tokens']} | {r['padding']:.0%} "
-            f"| {r['removed_graph_ms']:.3f} | {r['removed_launched_ms']:.3f} | {r['kept_graph_ms']:.3f} | {r['kept_launched_ms']:.3f} "
-            f"| {peer} | {r['removed_relative_error']:.1e} |"
+            f"| {r['model']} | {r['dtype']} | {'yes' if r['tuned'] else 'no'} | {r['batch']} | {r['seq_len']} | {r['tokens']} "
+            f"| {r['padding']:.0%} | {r['removed_graph_ms']:.3f} | {r['removed_launched_ms']:.3f} | {r['kept_graph_ms']:.3f} "
+            f"| {r['kept_launched_ms']:.3f} | {peer} | {r['removed_relative_error']:.1e} |"
         )
     return "\n".join(lines)
 
@@ -211,6 +217,7 @@ def main() -> None:
     parser.add_argument("--model", default="base", choices=MODELS)
     parser.add_argument("--dtype", default="float16", choices=DTYPES)
     parser.add_argument("--rows", default=ROWS, help="BxS,BxS,...")
+    parser.add_argument("--tune", action="store_true", help="time the products' algorithms first")
     parser.add_argument("--torch", action="store_true", help="also time PyTorch over packed tokens, as a CUDA graph")
     parser.add_argument("--profile", action="store_true", help="also print the time of each kernel")
     parser.add_argument("--out", default=".", type=pathlib.Path)
@@ -223,7 +230,7 @@ def main() -> None:
     with open(args.out / "encoder.jsonl", "a") as log:
         for text in args.rows.split(","):
             batch, seq_len = map(int, text.split("x"))
-            row = benchmark.measure(batch, seq_len, args.torch, args.profile)
+            row = benchmark.measure(batch, seq_len, args.tune, args.torch, args.profile)
             log.write(json.dumps({"gpu": gpu, **row}) + "\n")
             log.flush()
             for name, us, launches in row.get("kernels", ()):

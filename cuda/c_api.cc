@@ -78,6 +78,15 @@ size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t
   return encoder == nullptr ? 0 : encoder->encoder->WorkspaceBytes(batch, seq_len, num_tokens, remove_padding != 0);
 }
 
+FastBertStatus fastbert_cuda_tune(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights, int32_t num_tokens,
+                                  void* workspace, size_t workspace_bytes, void* stream) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
+    return encoder->encoder->Tune(*weights->weights, num_tokens, workspace, workspace_bytes, static_cast<cudaStream_t>(stream));
+  });
+}
+
 FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
                                      const FastBertCall* call, void* workspace, size_t workspace_bytes, void* stream) {
   return Guard([&] {

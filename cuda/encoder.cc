@@ -205,6 +205,41 @@ Status Encoder::WaitForWeights(const Weights& weights, cudaStream_t stream) cons
   return CudaStatus(cudaStreamWaitEvent(stream, weights.packed_, flags), "cudaStreamWaitEvent");
 }
 
+Status Encoder::Tune(const Weights& weights, int num_tokens, void* workspace, size_t workspace_bytes, cudaStream_t stream) const {
+  if (weights.owner_ != this) return Status::InvalidArgument("the weights were packed by another encoder");
+  if (num_tokens < 1 || num_tokens > kMaxRows) {
+    return Status::InvalidArgument(Named("num_tokens", num_tokens) + " is outside 1.." + std::to_string(kMaxRows));
+  }
+  FASTBERT_RETURN_IF_ERROR(CheckPointer("workspace", workspace, 256));
+  Buffers b;
+  const size_t needed = PlanBuffers(1, num_tokens, num_tokens, num_tokens, static_cast<char*>(workspace), &b);
+  if (workspace_bytes < needed) {
+    return Status::InvalidArgument("the workspace has " + std::to_string(workspace_bytes) + " bytes; " + std::to_string(needed) +
+                                   " are needed for " + Named("num_tokens", num_tokens));
+  }
+  ScopedDevice device(device_);
+  FASTBERT_RETURN_IF_ERROR(device.status());
+  FASTBERT_RETURN_IF_ERROR(WaitForWeights(weights, stream));
+  // Ordinary numbers (0x2D2D is 0.08 in float16, 1e-11 in the others): on NaN or zeros the clock could be another one.
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaMemsetAsync(workspace, 0x2D, needed, stream), "cudaMemsetAsync of the workspace"));
+
+  const struct {
+    GemmSite site;
+    const void* PackedLayer::* weight;
+    const void* input;
+    void* output;
+  } products[] = {{kGemmQkv, &PackedLayer::qkv_kernel, b.x, b.qkv},
+                  {kGemmAttentionOutput, &PackedLayer::attention_output_kernel, b.context, b.projection},
+                  {kGemmIntermediate, &PackedLayer::intermediate_kernel, b.x, b.inner},
+                  {kGemmOutput, &PackedLayer::output_kernel, b.inner, b.projection}};
+  for (const auto& product : products) {
+    std::vector<Gemms::Operands> operands;
+    for (int i = 0; i < config_.num_layers; ++i) operands.push_back({&weights.gemms_[i], weights.layers_[i].*product.weight});
+    FASTBERT_RETURN_IF_ERROR(gemms_->Tune(product.site, operands, num_tokens, product.input, product.output, b.gemm, stream));
+  }
+  return Status::Ok();
+}
+
 Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
                         cudaStream_t stream) const {
   if (weights.owner_ != this) return Status::InvalidArgument("the weights were packed by another encoder");

@@ -41,6 +41,8 @@ class Encoder {
   Status Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream, std::unique_ptr<Weights>* weights) const;
 
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const;
+  // See fastbert_cuda_tune.
+  Status Tune(const Weights& weights, int num_tokens, void* workspace, size_t workspace_bytes, cudaStream_t stream) const;
   Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
                  cudaStream_t stream) const;
 

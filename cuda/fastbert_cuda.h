@@ -3,8 +3,8 @@
 //   fastbert_cuda_create -> fastbert_cuda_pack_weights (once per set of weights) -> fastbert_cuda_forward (any number of times)
 //
 // Every function returns FASTBERT_OK or an error code; fastbert_cuda_last_error() then describes it (thread-local). No function
-// blocks on the device, and forward allocates nothing. An encoder and packed weights may be used by many threads and streams at
-// once, each call with a workspace of its own.
+// but fastbert_cuda_tune blocks on the device, and forward allocates nothing. An encoder and packed weights may be used by many
+// threads and streams at once, each call with a workspace of its own.
 #ifndef TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
 #define TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
 
@@ -88,6 +88,13 @@ FASTBERT_API void fastbert_cuda_free_weights(FastBertCudaWeights* weights);
 
 FASTBERT_API size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t batch, int32_t seq_len,
                                                   int32_t num_tokens, int32_t remove_padding);
+
+// Optional: times cuBLASLt's algorithms for products of num_tokens rows and keeps the fastest for that range of token counts;
+// without it cuBLASLt's own first choice is taken. Pays from about 1,000 tokens on. The workspace must have
+// fastbert_cuda_workspace_bytes(encoder, 1, num_tokens, num_tokens, 1) bytes. Unlike everything else here this waits for the
+// stream, for some tens of milliseconds. Forward passes may run meanwhile.
+FASTBERT_API FastBertStatus fastbert_cuda_tune(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
+                                               int32_t num_tokens, void* workspace, size_t workspace_bytes, void* stream);
 
 // Queues one forward pass on `stream`. The host arrays of `call` may be freed when it returns.
 FASTBERT_API FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,

@@ -30,6 +30,32 @@ void FindBucket(int64_t num_rows, int* index, int64_t* last) {
   *last = (int64_t{1} << log2) + (quarter + 1) * step;
 }
 
+// Tune: how many of cuBLASLt's proposals are timed, and how often.
+constexpr int kCandidates = 16;
+constexpr int kTimedPasses = 3;
+
+class Timer {
+ public:
+  ~Timer() {
+    if (begin_ != nullptr) cudaEventDestroy(begin_);
+    if (end_ != nullptr) cudaEventDestroy(end_);
+  }
+  Status Init() {
+    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventCreate(&begin_), "cudaEventCreate"));
+    return CudaStatus(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  Status Start(cudaStream_t stream) { return CudaStatus(cudaEventRecord(begin_, stream), "cudaEventRecord"); }
+  // Waits for the stream.
+  Status Stop(cudaStream_t stream, float* ms) {
+    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventRecord(end_, stream), "cudaEventRecord"));
+    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventSynchronize(end_), "cudaEventSynchronize"));
+    return CudaStatus(cudaEventElapsedTime(ms, begin_, end_), "cudaEventElapsedTime");
+  }
+
+ private:
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
+
 }  // namespace
 
 GemmRows::~GemmRows() {
@@ -125,18 +151,29 @@ Status Gemms::PrepareRows(int64_t num_rows, GemmRows* rows) const {
   return Status::Ok();
 }
 
-Status Gemms::FindAlgorithm(GemmSite site, LtMatmulDesc desc, LtMatrixLayout input, LtMatrixLayout output, int64_t num_rows,
-                            LtAlgorithm* algorithm) const {
-  const std::string what = "cublasLtMatmulAlgoGetHeuristic for M=" + std::to_string(num_rows) + " N=" + std::to_string(n_[site]) +
-                           " K=" + std::to_string(k_[site]) + " type=" + std::to_string(type_) +
-                           " epilogue=" + std::to_string(epilogue_[site]);
-  LtHeuristicResult result;
+Status Gemms::FindAlgorithms(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, int wanted,
+                             std::vector<LtAlgorithm>* algorithms) const {
+  const auto what = [&] {
+    return "cublasLtMatmulAlgoGetHeuristic for M=" + std::to_string(rows.num_rows_) + " N=" + std::to_string(n_[site]) +
+           " K=" + std::to_string(k_[site]) + " type=" + std::to_string(type_) + " epilogue=" + std::to_string(epilogue_[site]);
+  };
+  std::vector<LtHeuristicResult> results(wanted);
   int found = 0;
-  FASTBERT_RETURN_IF_ERROR(LtError(
-      api_->MatmulAlgoGetHeuristic(handle_, desc, weight_[site], input, output, output, preference_, 1, &result, &found), what));
-  if (found == 0) return Status::Internal(what + ": cuBLASLt has no algorithm");
-  *algorithm = result.algorithm;
-  return Status::Ok();
+  const LtStatus status = api_->MatmulAlgoGetHeuristic(handle_, desc, weight_[site], rows.input_[site], rows.output_[site],
+                                                       rows.output_[site], preference_, wanted, results.data(), &found);
+  if (status != kLtSuccess) return LtError(status, what());
+  algorithms->clear();
+  for (int i = 0; i < found; ++i) {
+    if (results[i].state == kLtSuccess) algorithms->push_back(results[i].algorithm);
+  }
+  return algorithms->empty() ? Status::Internal(what() + ": cuBLASLt has no algorithm") : Status::Ok();
+}
+
+LtStatus Gemms::Multiply(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, const void* input, const void* weight,
+                         void* output, const LtAlgorithm& algorithm, void* workspace, cudaStream_t stream) const {
+  const float alpha = 1.0f, beta = 0.0f;
+  return api_->Matmul(handle_, desc, &alpha, weight, weight_[site], input, rows.input_[site], &beta, output, rows.output_[site],
+                      output, rows.output_[site], &algorithm, workspace, workspace_bytes_, stream);
 }
 
 Status Gemms::LookUp(GemmSite site, LtMatmulDesc desc, int64_t num_rows, const LtAlgorithm** algorithm) const {
@@ -149,8 +186,9 @@ Status Gemms::LookUp(GemmSite site, LtMatmulDesc desc, int64_t num_rows, const L
 
   GemmRows rows;
   FASTBERT_RETURN_IF_ERROR(PrepareRows(last, &rows));
-  std::unique_ptr<LtAlgorithm> created(new LtAlgorithm);
-  FASTBERT_RETURN_IF_ERROR(FindAlgorithm(site, desc, rows.input_[site], rows.output_[site], last, created.get()));
+  std::vector<LtAlgorithm> found;
+  FASTBERT_RETURN_IF_ERROR(FindAlgorithms(site, desc, rows, 1, &found));
+  std::unique_ptr<const LtAlgorithm> created(new LtAlgorithm(found[0]));
   const LtAlgorithm* expected = nullptr;
   if (slot.compare_exchange_strong(expected, created.get(), std::memory_order_acq_rel)) {
     *algorithm = created.release();
@@ -165,21 +203,54 @@ Status Gemms::Run(GemmSite site, const GemmLayer& layer, const GemmRows& rows, c
   const LtMatmulDesc desc = layer.desc_[site];
   const LtAlgorithm* algorithm;
   FASTBERT_RETURN_IF_ERROR(LookUp(site, desc, rows.num_rows_, &algorithm));
-  const float alpha = 1.0f, beta = 0.0f;
-  auto multiply = [&](const LtAlgorithm& a) {
-    return api_->Matmul(handle_, desc, &alpha, weight, weight_[site], input, rows.input_[site], &beta, output, rows.output_[site],
-                        output, rows.output_[site], &a, workspace, workspace_bytes_, stream);
-  };
-  LtStatus status = multiply(*algorithm);
+  LtStatus status = Multiply(site, desc, rows, input, weight, output, *algorithm, workspace, stream);
   if (status == kLtNotSupported || status == kLtInvalidValue) {
     // The bucket's algorithm doesn't fit this M exactly: take one that does.
-    LtAlgorithm exact;
-    FASTBERT_RETURN_IF_ERROR(FindAlgorithm(site, desc, rows.input_[site], rows.output_[site], rows.num_rows_, &exact));
-    status = multiply(exact);
+    std::vector<LtAlgorithm> exact;
+    FASTBERT_RETURN_IF_ERROR(FindAlgorithms(site, desc, rows, 1, &exact));
+    status = Multiply(site, desc, rows, input, weight, output, exact[0], workspace, stream);
   }
   return status == kLtSuccess ? Status::Ok()
                               : LtError(status, "cublasLtMatmul with M=" + std::to_string(rows.num_rows_) +
                                                     " N=" + std::to_string(n_[site]) + " K=" + std::to_string(k_[site]));
+}
+
+Status Gemms::Tune(GemmSite site, const std::vector<Operands>& operands, int64_t num_rows, const void* input, void* output,
+                   void* workspace, cudaStream_t stream) const {
+  GemmRows rows;
+  FASTBERT_RETURN_IF_ERROR(PrepareRows(num_rows, &rows));
+  std::vector<LtAlgorithm> candidates;
+  FASTBERT_RETURN_IF_ERROR(FindAlgorithms(site, operands[0].layer->desc_[site], rows, kCandidates, &candidates));
+  const LtAlgorithm* best = nullptr;
+  float best_ms = 0.0f;
+  Timer timer;
+  FASTBERT_RETURN_IF_ERROR(timer.Init());
+  for (const LtAlgorithm& candidate : candidates) {
+    // The fastest of a few passes over the layers, after one that loads the kernel. A candidate that fails is passed over.
+    float ms = 0.0f;
+    LtStatus status = kLtSuccess;
+    for (int pass = 0; pass <= kTimedPasses && status == kLtSuccess; ++pass) {
+      FASTBERT_RETURN_IF_ERROR(timer.Start(stream));
+      for (const Operands& o : operands) {
+        status = Multiply(site, o.layer->desc_[site], rows, input, o.weight, output, candidate, workspace, stream);
+        if (status != kLtSuccess) break;
+      }
+      float pass_ms = 0.0f;
+      FASTBERT_RETURN_IF_ERROR(timer.Stop(stream, &pass_ms));
+      if (pass == 1 || (pass > 1 && pass_ms < ms)) ms = pass_ms;
+    }
+    if (status != kLtSuccess || (best != nullptr && ms >= best_ms)) continue;
+    best = &candidate;
+    best_ms = ms;
+  }
+  if (best == nullptr) return Status::Internal("none of cuBLASLt's candidates ran for M=" + std::to_string(num_rows));
+
+  int index;
+  int64_t last;
+  FindBucket(num_rows, &index, &last);
+  std::lock_guard<std::mutex> lock(replaced_mutex_);
+  replaced_.emplace_back(algorithms_[site][index].exchange(new LtAlgorithm(*best), std::memory_order_acq_rel));
+  return Status::Ok();
 }
 
 }  // namespace cuda

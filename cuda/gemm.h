@@ -12,6 +12,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "cuda/cublaslt_api.h"
 #include "cuda/dimensions.h"
@@ -65,6 +67,16 @@ class Gemms {
   Status PrepareLayer(const void* qkv_bias, const void* intermediate_bias, GemmLayer* layer) const;
   Status PrepareRows(int64_t num_rows, GemmRows* rows) const;
 
+  // One call of Run for each layer, for Tune.
+  struct Operands {
+    const GemmLayer* layer;
+    const void* weight;
+  };
+  // Times cuBLASLt's candidates for a product of num_rows rows, each over all layers' weights so that none of them stays in the
+  // cache, and keeps the fastest for that bucket. Waits for the stream.
+  Status Tune(GemmSite site, const std::vector<Operands>& operands, int64_t num_rows, const void* input, void* output,
+              void* workspace, cudaStream_t stream) const;
+
   // output[M, N] = epilogue(input[M, K] weight[K, N]). Bias is added where the site has one (QKV, and fuses_activation()).
   Status Run(GemmSite site, const GemmLayer& layer, const GemmRows& rows, const void* input, const void* weight, void* output,
              void* workspace, cudaStream_t stream) const;
@@ -75,8 +87,11 @@ class Gemms {
   Gemms() = default;
   Status CreateDesc(GemmSite site, const void* bias, LtMatmulDesc* desc) const;
   Status CreateLayout(int64_t rows, int64_t cols, LtMatrixLayout* layout) const;
-  Status FindAlgorithm(GemmSite site, LtMatmulDesc desc, LtMatrixLayout input, LtMatrixLayout output, int64_t num_rows,
-                       LtAlgorithm* algorithm) const;
+  // At most `wanted` algorithms, the one cuBLASLt thinks best first; at least one.
+  Status FindAlgorithms(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, int wanted,
+                        std::vector<LtAlgorithm>* algorithms) const;
+  LtStatus Multiply(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, const void* input, const void* weight, void* output,
+                    const LtAlgorithm& algorithm, void* workspace, cudaStream_t stream) const;
   Status LookUp(GemmSite site, LtMatmulDesc desc, int64_t num_rows, const LtAlgorithm** algorithm) const;
 
   const CublasLtApi* api_ = nullptr;
@@ -89,6 +104,9 @@ class Gemms {
   int k_[kNumGemmSites] = {};
   LtEpilogue epilogue_[kNumGemmSites] = {};
   LtMatrixLayout weight_[kNumGemmSites] = {};
+  // Whatever Tune has replaced: another thread may still be reading it.
+  mutable std::mutex replaced_mutex_;
+  mutable std::vector<std::unique_ptr<const LtAlgorithm>> replaced_;
   mutable std::atomic<const LtAlgorithm*> algorithms_[kNumGemmSites][kNumBuckets] = {};
 };
 

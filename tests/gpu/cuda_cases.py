@@ -1,6 +1,8 @@
 """Random cases for the CUDA encoder's C ABI, checked against a float64 encoder in plain PyTorch on the same GPU.
 
-A plain module, so that compute-sanitizer can run a few cases without pytest: `python -m tests.gpu.cuda_cases FIRST LAST [--small]`.
+A plain module, so that compute-sanitizer can run a few cases without pytest:
+
+    python -m tests.gpu.cuda_cases FIRST LAST [--small]
 """
 
 from __future__ import annotations

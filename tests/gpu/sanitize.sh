@@ -4,7 +4,8 @@
 #   TF_FASTBERT_CUDA_LIBRARY=.../libfastbert_cuda.so tests/gpu/sanitize.sh [CASES]
 #
 # memcheck runs with the real cuBLASLt; racecheck and synccheck with plain_cublaslt.cu, whose head says why.
-# Only the encoder's kernels are instrumented. No initcheck: it would miss what PyTorch's kernels wrote; the cases poison memory instead.
+# Only the encoder's kernels are instrumented. No initcheck: it would miss what PyTorch's kernels wrote; the cases poison memory
+# instead.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cases=${1:-20}

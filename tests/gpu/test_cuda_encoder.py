@@ -12,7 +12,14 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
 
 from benchmarks import cuda_encoder  # noqa: E402
-from benchmarks.cuda_encoder import CudaEncoder, EncoderConfig, FastBertError, PackedWeights, random_layers, reference  # noqa: E402
+from benchmarks.cuda_encoder import (  # noqa: E402
+    CudaEncoder,
+    EncoderConfig,
+    FastBertError,
+    PackedWeights,
+    random_layers,
+    reference,
+)
 from tests.gpu.cuda_cases import limits, random_case, relative_error, run_case  # noqa: E402
 
 if not cuda_encoder.library_path().exists():
@@ -141,6 +148,19 @@ def test_forward_on_another_stream_waits_for_the_weights():
         got = model.run(inputs, weights=weights)
     torch.cuda.synchronize()
     assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tuned_products_are_right(dtype):
+    model = Model(dataclasses.replace(SMALL, dtype=dtype))
+    for tokens in (1, 77, 500):
+        model.encoder.tune(model.weights, tokens)
+        for length in (tokens, tokens - tokens // 50):  # the tuned size, and another of its bucket
+            inputs = model.inputs(1, length)
+            want = reference(model.config, model.layers, inputs, torch.ones(1, length))
+            assert relative_error(model.run(inputs), want) < limits(model.config)[0]
+    with pytest.raises(FastBertError, match="num_tokens = 0"):
+        model.encoder.tune(model.weights, 0)
 
 
 def test_threads_and_streams():
