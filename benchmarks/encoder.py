@@ -4,9 +4,9 @@
                                  [--tune] [--torch] [--profile] [--out DIR]
 
 Every row is first checked: the first sequences against a float64 encoder, and PyTorch's output against ours. Times are medians by
-CUDA events: `launched`, calls queued one behind the other and timed together; `graph`, replays of a CUDA graph. Lengths are spread
-evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of the padded batch is padding. --tune times the
-products' algorithms of a row first. Writes encoder.jsonl and encoder.md to --out and prints the table.
+CUDA events: `launched`, calls queued one behind the other and timed together; `graph`, replays of a CUDA graph. Lengths are
+spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of the padded batch is padding. --tune times
+the products' algorithms of a row first. Writes encoder.jsonl and encoder.md to --out and prints the table.
 """
 
 from __future__ import annotations
