@@ -286,6 +286,32 @@ def test_wrong_options_are_named(tf1: Any, modeling: Any, wrong: dict) -> None:
         tf_fastbert.patch("bert.modeling")
 
 
+def test_run_squad_scores_padding_last(tf1: Any, modeling: Any) -> None:
+    def create_model(bert_config, is_training, input_ids, input_mask, segment_ids, use_one_hot_embeddings):
+        return tf1.constant([[1.0, 2.0, 3.0]]), tf1.constant([[-4.0, -5.0, -6.0]])
+
+    script = types.ModuleType("my_run_squad")
+    with pytest.raises(ValueError, match="my_run_squad is not Google's run_squad module: it has no create_model with"):
+        tf_fastbert.patch(modeling, run_squad=script)
+    with pytest.raises(TypeError, match="expected Google's run_squad module, not 'run_squad'"):
+        tf_fastbert.patch(modeling, run_squad="run_squad")
+    script.create_model = create_model
+    arguments = {"bert_config": None, "input_ids": None, "segment_ids": None, "use_one_hot_embeddings": False}
+    with tf_fastbert.patched(modeling, run_squad=script), tf1.Graph().as_default(), tf1.Session() as session:
+        arguments["input_mask"] = tf1.constant([[1, 0, 1]])
+        (start, end), (trained, _) = session.run(
+            [script.create_model(is_training=False, **arguments), script.create_model(is_training=True, **arguments)]
+        )
+        # A mistake leaves the patch that is there as it was.
+        wrapped = script.create_model
+        with pytest.raises(TypeError):
+            tf_fastbert.patch(modeling, run_squad="run_squad")
+        assert script.create_model is wrapped
+    assert script.create_model is create_model
+    assert start.tolist() == [[1.0, -10000.0, 3.0]] and end.tolist() == [[-4.0, -10000.0, -6.0]]
+    assert trained.tolist() == [[1.0, 2.0, 3.0]]
+
+
 def transformer(tf: Any, module: types.ModuleType, attention_mask: Any, **changes: Any) -> Any:
     arguments = {
         "hidden_size": 64,
@@ -463,12 +489,13 @@ def test_create_model_of_googles_scripts_from_a_checkpoint(
         values = random_values(tf1, tf1.trainable_variables())
     dtype = np.float32
     want = run(write_checkpoint(tf1, tmp_path / "float32.ckpt", values))
-    tf_fastbert.patch(modeling, floatx=floatx)
+    tf_fastbert.patch(modeling, floatx=floatx, run_squad=module if script == "run_squad" else None)
     dtype = tf1.as_dtype(floatx).as_numpy_dtype
     got = run(write_checkpoint(tf1, tmp_path / "floatx.ckpt", {name: value.astype(dtype) for name, value in values.items()}))
     for output, wanted in zip(got, want):
         assert output.dtype == np.float32
         if script == "run_squad":  # padding has no answer in it
+            assert np.all(output[PREFIX_MASK == 0] == -10000)
             output, wanted = output[PREFIX_MASK.astype(bool)], wanted[PREFIX_MASK.astype(bool)]
         np.testing.assert_allclose(output, wanted, atol=4 * LIMITS[floatx])
 

@@ -1,4 +1,4 @@
-"""Small parts of the runner: outputs of a failed run, one-line errors, Google's module, padding in SQuAD's logits."""
+"""Small parts of the runner: outputs of a failed run, one-line errors, Google's module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
-from tf_fastbert.wrap import google, padding, runner
+from tf_fastbert.wrap import google, runner
 from tf_fastbert.wrap.errors import WrapError
 
 
@@ -54,21 +54,3 @@ def test_bert_dir_as_package_or_flat(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert module.modeling.NAME == "a copy"
     for name in ("bert", "bert.a_script", "bert.modelling", "a_script", "modelling"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-
-
-def test_padding_is_scored_last() -> None:
-    def create_model(bert_config, is_training, input_ids, input_mask, segment_ids, use_one_hot_embeddings):
-        return tf.constant([[1.0, 2.0, 3.0]]), tf.constant([[-4.0, -5.0, -6.0]])
-
-    script = types.ModuleType("run_squad")
-    script.create_model = create_model
-    arguments = dict(
-        bert_config=None, input_ids=None, input_mask=tf.constant([[1, 0, 1]]), segment_ids=None, use_one_hot_embeddings=False
-    )
-    with padding.scored_last(script):
-        start, end = script.create_model(is_training=False, **arguments)
-        trained, _ = script.create_model(is_training=True, **arguments)
-    assert script.create_model is create_model
-    assert start.numpy().tolist() == [[1.0, -10000.0, 3.0]]
-    assert end.numpy().tolist() == [[-4.0, -10000.0, -6.0]]
-    assert trained.numpy().tolist() == [[1.0, 2.0, 3.0]]

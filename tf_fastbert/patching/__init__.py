@@ -15,7 +15,8 @@ shapes, so that checkpoints and tf.train.init_from_checkpoint work as before.
 - Masks may have holes. The op needs the [B, S] mask, which it gets when the attention mask comes from modeling's own
   create_attention_mask_from_input_mask; a self-made [B, F, T] mask is refused, or left to the stock encoder
   (custom_mask="stock").
-- Rows of the output that belong to padding are zero, so a head that looks at them sees its bias there.
+- Rows of the output that belong to padding are zero, so a head that looks at them sees its bias there. Google's run_squad looks
+  at them: give it as patch(modeling, run_squad=run_squad).
 - get_sequence_output() and get_all_encoder_layers() come from two ops, the second made when first asked for. A run that fetches
   both computes the encoder twice.
 - floatx="float16" or "bfloat16": the variables of the whole model have that type, those that heads create after BertModel in
@@ -42,6 +43,7 @@ def patch(
     remove_padding: bool = True,
     precision: str = "default",
     custom_mask: str = "refuse",
+    run_squad: types.ModuleType | None = None,
 ) -> None:
     """Makes the BertModels that `modeling` builds from now on run the op.
 
@@ -54,17 +56,18 @@ def patch(
       precision: "default", or "tf32": float32 matrix products may round their inputs to TF32.
       custom_mask: "refuse" or "stock": what happens to an attention mask that create_attention_mask_from_input_mask did not
         make: an error, or Google's own encoder (float32 only).
+      run_squad: Google's run_squad module, or a copy under any name, whose create_model shall give padding the lowest logits:
+        its post-processing would otherwise take padding among the n best positions (see the module `padding`).
 
     Raises:
-      TypeError, ValueError: an option has no such value, or `modeling` lacks what the patch replaces.
+      TypeError, ValueError: an option has no such value, or `modeling` or `run_squad` lacks what the patch replaces.
     """
-    options = Options(floatx=floatx, remove_padding=remove_padding, precision=precision, custom_mask=custom_mask)
     with replace.LOCK:
-        replace.apply(modeling, options)
+        replace.apply(modeling, Options(floatx, remove_padding, precision, custom_mask, run_squad))
 
 
 def unpatch(modeling: types.ModuleType) -> None:
-    """Gives `modeling` its own attributes back. Does nothing if it is not patched.
+    """Gives `modeling`, and the run_squad patched with it, their own attributes back. Does nothing if it is not patched.
 
     An attribute that somebody else replaced after patch() is left alone, with a warning in the log.
     """
@@ -80,6 +83,7 @@ def patched(
     remove_padding: bool = True,
     precision: str = "default",
     custom_mask: str = "refuse",
+    run_squad: types.ModuleType | None = None,
 ) -> Iterator[types.ModuleType]:
     """patch() as a context manager, with the same arguments: `with patched(modeling): ...`.
 
@@ -88,7 +92,7 @@ def patched(
     """
     with replace.LOCK:
         before = replace.options_of(modeling)
-        patch(modeling, floatx=floatx, remove_padding=remove_padding, precision=precision, custom_mask=custom_mask)
+        replace.apply(modeling, Options(floatx, remove_padding, precision, custom_mask, run_squad))
     try:
         yield modeling
     finally:

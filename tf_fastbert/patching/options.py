@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 _ALLOWED = {
     "floatx": ("float32", "float16", "bfloat16"),
@@ -23,6 +24,7 @@ class Options:
     remove_padding: bool = True
     precision: str = "default"
     custom_mask: str = "refuse"
+    run_squad: types.ModuleType | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():

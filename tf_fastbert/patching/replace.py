@@ -7,7 +7,7 @@ import threading
 import types
 from typing import Any, NamedTuple
 
-from tf_fastbert.patching import activations, mask, model, transformer
+from tf_fastbert.patching import activations, mask, model, padding, transformer
 from tf_fastbert.patching.options import Options
 
 # Reentrant, because patched() holds it around patch().
@@ -38,6 +38,8 @@ def options_of(modeling: types.ModuleType) -> Options | None:
 def apply(modeling: types.ModuleType, options: Options) -> None:
     """Patches. What a former patch replaced comes back first, so that originals are never replacements."""
     _check_module(modeling)
+    if options.run_squad is not None:
+        padding.check_module(options.run_squad)
     state = vars(modeling).get(_STATE)
     if state and state.options == options and all(map(_in_place, state.replaced)):
         return
@@ -55,6 +57,8 @@ def apply(modeling: types.ModuleType, options: Options) -> None:
             (modeling, "embedding_lookup", model.make_embedding_lookup(modeling, options)),
             (modeling, "embedding_postprocessor", model.make_embedding_postprocessor(modeling, options)),
         ]
+    if options.run_squad is not None:
+        replacements.append((options.run_squad, "create_model", padding.make_create_model(options.run_squad)))
     replaced = tuple(_Replaced(owner, name, vars(owner).get(name, _ABSENT), new) for owner, name, new in replacements)
     for item in replaced:
         setattr(item.owner, item.name, item.replacement)

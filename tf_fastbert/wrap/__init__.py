@@ -5,7 +5,6 @@
     scripts.py      the two scripts: required flags, head variables, files they read and write
     inputs.py       checks of configuration, vocabulary and data files before any graph is built
     checkpoints.py  checks of checkpoints: readable, complete, right shapes and dtypes
-    padding.py      keeps padding out of the n best answers of SQuAD
     progress.py     a bar around the Estimator's predict and evaluate, and their times
     logs.py         which of TensorFlow's and Google's log lines are shown
     compare.py      what --compare_stock reports

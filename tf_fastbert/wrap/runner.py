@@ -70,12 +70,11 @@ def _run(script: Script, usage: str, argv: list[str]) -> None:
 def _answer(script: Script, module: types.ModuleType) -> None:
     """Google's main() through our op, then, for --compare_stock, as it is."""
     import tf_fastbert
-    from tf_fastbert.wrap import padding
 
     output_dir = FLAGS.output_dir
     options = {"floatx": FLAGS.floatx, "remove_padding": FLAGS.remove_padding, "precision": FLAGS.precision}
-    padding_last = padding.scored_last(module) if script.name == "run_squad" else contextlib.nullcontext()
-    with tf_fastbert.patched(module.modeling, **options), padding_last:
+    run_squad = module if script.name == "run_squad" else None
+    with tf_fastbert.patched(module.modeling, run_squad=run_squad, **options):
         ours = _google_main(script, module, "fastbert", options)
     if ours is None or not FLAGS.compare_stock:
         return

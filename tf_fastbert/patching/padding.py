@@ -8,28 +8,43 @@ the answer would be "empty" (2 of the 1,190 questions of XQuAD). So their logits
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 # Google's own constant for positions that must not win (in its attention masks).
 _LOWEST = -10000.0
+_NEEDED = ("is_training", "input_mask")
 
 
-@contextlib.contextmanager
-def scored_last(run_squad: types.ModuleType) -> Iterator[None]:
-    """Within the context `run_squad.create_model` gives padding the lowest logits (float32 [batch, seq_len]), unless it trains."""
+def check_module(run_squad: Any) -> None:
+    """Sees that make_create_model can do with `run_squad`.
+
+    Raises:
+      TypeError, ValueError: it is no module, or has no create_model with the arguments of Google's.
+    """
+    if not isinstance(run_squad, types.ModuleType):
+        raise TypeError(f"expected Google's run_squad module, not {run_squad!r}")
+    create_model = getattr(run_squad, "create_model", None)
+    if not callable(create_model) or not inspect.signature(create_model).parameters.keys() >= set(_NEEDED):
+        raise ValueError(
+            f"{run_squad.__name__} is not Google's run_squad module: it has no create_model with the arguments {', '.join(_NEEDED)}"
+        )
+
+
+def make_create_model(run_squad: types.ModuleType) -> Callable[..., tuple[Any, Any]]:
+    """run_squad.create_model, which gives padding the lowest logits (float32 [batch, seq_len]), unless it trains."""
     original = run_squad.create_model
+    signature = inspect.signature(original)
 
     @functools.wraps(original)
     def create_model(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         start_logits, end_logits = original(*args, **kwargs)
-        given = inspect.signature(original).bind(*args, **kwargs).arguments
+        given = signature.bind(*args, **kwargs).arguments
         if given["is_training"]:
             return start_logits, end_logits
         padding = tf.equal(given["input_mask"], 0)
@@ -38,8 +53,4 @@ def scored_last(run_squad: types.ModuleType) -> Iterator[None]:
         )
         return start_logits, end_logits
 
-    run_squad.create_model = create_model
-    try:
-        yield
-    finally:
-        run_squad.create_model = original
+    return create_model
