@@ -155,6 +155,8 @@ def test_a_wrong_scope_shape_or_type_is_named(tmp_path: Path) -> None:
 def test_check_checkpoint_dtype(tmp_path: Path, stored: str, floatx: str, advice: str) -> None:
     values = {name: value.astype(DTYPES[stored]) for name, value in named(make_inputs(CONFIG)).items()}
     values["bert/encoder/layer_0/attention/output/LayerNorm/beta/adam_m"] = np.zeros(64, np.float32)
+    values["bert/encoder/layer_0/attention/output/LayerNorm/gamma/lamb_v"] = np.zeros(64, np.float32)
+    values["bert/encoder/layer_0/amaxList"] = np.zeros(80, np.float32)
     values["global_step"] = np.int64(3)
     prefix = write_checkpoint(v1, tmp_path / "bert_model.ckpt", values)
     check_checkpoint_dtype(prefix, stored)

@@ -68,9 +68,8 @@ class BertConfig:
         if missing:
             raise ValueError(f"{source}: {', '.join(missing)} missing")
         for key in _SIZES:
-            value = content[key]
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{source}: {key} must be a positive integer, not {value!r}")
+            if not is_size(content[key]):
+                raise ValueError(f"{source}: {key} must be a positive integer, not {content[key]!r}")
         hidden_act = content.get("hidden_act", cls.hidden_act)
         if not isinstance(hidden_act, str) or hidden_act.lower() not in ACTIVATIONS:
             raise ValueError(f"{source}: hidden_act {hidden_act!r} is not supported; supported: {', '.join(ACTIVATIONS)}")
@@ -79,6 +78,11 @@ class BertConfig:
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
         return cls(*(content[key] for key in _SIZES), hidden_act=hidden_act)
+
+
+def is_size(value: Any) -> bool:
+    """Whether `value` is a positive integer."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def check_heads(hidden_size: int, num_attention_heads: int) -> int:

@@ -114,7 +114,7 @@ def encoder(
         for index in range(num_layers)
     ]
     if sequence_length is None:
-        sequence_length = full_length(hidden_states)
+        sequence_length = ops.full_length(hidden_states)
     return ops.fast_bert_encoder(
         hidden_states,
         sequence_length,
@@ -129,9 +129,3 @@ def encoder(
         precision=precision,
         name=name,
     )
-
-
-def full_length(hidden_states: Any) -> Any:
-    """int32 [B] that says every token of hidden_states [B, S, H] is valid."""
-    shape = tf.shape(hidden_states)
-    return tf.fill(shape[:1], shape[1])

@@ -119,8 +119,7 @@ class BertEncoder(tf.Module):
         """
         hidden_states = tf.convert_to_tensor(hidden_states, self.dtype)
         if sequence_length is None:
-            shape = tf.shape(hidden_states)
-            sequence_length = tf.fill(shape[:1], shape[1])
+            sequence_length = ops.full_length(hidden_states)
         return ops.fast_bert_encoder(hidden_states, sequence_length, self.layers, **self._attributes)
 
 

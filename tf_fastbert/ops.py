@@ -249,6 +249,12 @@ def _convert_sequence_length(sequence_length: Any, hidden_shape: tf.TensorShape)
     return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
 
 
+def full_length(hidden_states: Any) -> tf.Tensor:
+    """The sequence_length, int32 [B], that says every token of hidden_states [B, S, H] is valid."""
+    shape = tf.shape(hidden_states)
+    return tf.fill(shape[:1], shape[1])
+
+
 def fast_bert_encoder(
     hidden_states: Any,
     sequence_length: Any,

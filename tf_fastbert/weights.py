@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_fastbert import ops
 from tf_fastbert.checkpoint import Checkpoint
+from tf_fastbert.checkpoint.cast import not_cast
 from tf_fastbert.config import BertConfig
 
 # Field of ops.LayerWeights -> variable name below <scope>/layer_<i>/ in Google's checkpoints.
@@ -121,7 +122,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype:
 def check_checkpoint_dtype(checkpoint: str | os.PathLike, floatx: str, scope: str = "bert") -> None:
     """Sees that the model's variables in a checkpoint are of type `floatx`, which TensorFlow says late and badly.
 
-    Looks at the variables under `scope` other than optimizer slots.
+    Looks at the variables under `scope` that tools/ckpt_type_convert.py casts: not at optimizer slots and quantizers' ranges.
 
     Raises:
       ValueError: one is of another float type; the message names the first and says how to convert the checkpoint.
@@ -130,11 +131,10 @@ def check_checkpoint_dtype(checkpoint: str | os.PathLike, floatx: str, scope: st
     if floatx not in FLOAT_TYPES:
         raise ValueError(f"floatx is {floatx!r}; it must be one of {', '.join(FLOAT_TYPES)}")
     reader = Checkpoint(os.fspath(checkpoint))
+    kept = not_cast(reader.variables)
     for name, variable in reader.variables.items():
         stored = variable.dtype.name
-        if not name.startswith(scope + "/") or name.endswith(("/adam_m", "/adam_v")) or stored == floatx:
-            continue
-        if stored not in FLOAT_TYPES:
+        if not name.startswith(scope + "/") or name in kept or stored == floatx or stored not in FLOAT_TYPES:
             continue
         if floatx == "float32":
             advice = f"run with --floatx={stored}, or use the float32 checkpoint that it was converted from"

@@ -195,6 +195,7 @@ def without(tensors, name):
         (bert_tensors(), {"hidden_act": "silu"}, r"hidden_act 'silu' is not one of"),
         (bert_tensors(), {"position_embedding_type": "relative_key"}, r"relative_key"),
         (bert_tensors(), {"hidden_size": None}, r"lacks hidden_size"),
+        (bert_tensors(), {"num_hidden_layers": "2"}, r"num_hidden_layers must be a positive integer, not '2'"),
         ({"wte.weight": np.ones((2, 2), np.float32)}, {}, r"holds no BERT"),
         (bert_tensors("a.") | bert_tensors("b."), {}, r"several models, with the prefixes 'a.', 'b.'"),
     ],

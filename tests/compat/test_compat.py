@@ -227,3 +227,6 @@ def test_runner_without_arguments_says_how_it_is_used() -> None:
     assert result.returncode == 2 and "bert.run_squad" in result.stderr
     result = run_python("-m", "tf_fastbert.compat", "no/such/run_squad.py")
     assert result.returncode == 1 and "no such file: no/such/run_squad.py" in result.stderr
+    for name in ("bert.run_sqad", "no_such_package.run_squad"):
+        result = run_python("-m", "tf_fastbert.compat", name)
+        assert result.returncode == 1 and f"no module {name}" in result.stderr and "Traceback" not in result.stderr

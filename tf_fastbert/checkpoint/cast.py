@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from tf_fastbert.checkpoint.errors import CheckpointError
-from tf_fastbert.checkpoint.reader import Checkpoint
+from tf_fastbert.checkpoint.reader import Checkpoint, Variable
 from tf_fastbert.checkpoint.writer import write_checkpoint
 
 DTYPES = ("float16", "bfloat16")
@@ -39,6 +39,16 @@ def optimizer_slots(names: Iterable[str]) -> set[str]:
         if (match and match.group(1) in names) or _OPTIMIZER_SCALAR.search(name):
             slots.add(name)
     return slots
+
+
+def not_cast(variables: Mapping[str, Variable]) -> set[str]:
+    """Those of a checkpoint's variables that keep their type in a 16-bit checkpoint."""
+    slots = optimizer_slots(variables)
+    return {
+        name
+        for name, variable in variables.items()
+        if not variable.dtype.is_floating or name in slots or any(part in name for part in KEPT_IN_FLOAT32)
+    }
 
 
 def cast_checkpoint(
@@ -71,17 +81,14 @@ def cast_checkpoint(
     if os.path.realpath(checkpoint.prefix) == os.path.realpath(destination):
         raise CheckpointError(f"{destination} is the input checkpoint itself: give another name to write to")
 
-    slots = optimizer_slots(checkpoint.variables)
-    dropped = [] if keep_optimizer_slots else sorted(slots)
+    dropped = [] if keep_optimizer_slots else sorted(optimizer_slots(checkpoint.variables))
+    kept = not_cast(checkpoint.variables)
     report = CastReport(cast=[], kept=[], dropped=dropped)
     tensors = {}
     for name in progress([n for n in checkpoint.variables if n not in set(dropped)]):
         values = checkpoint.read(name)
-        keep = (
-            not checkpoint.variables[name].dtype.is_floating or name in slots or any(part in name for part in KEPT_IN_FLOAT32)
-        )
-        tensors[name] = values if keep else _cast(checkpoint.prefix, name, values, target)
-        (report.kept if keep else report.cast).append(name)
+        tensors[name] = values if name in kept else _cast(checkpoint.prefix, name, values, target)
+        (report.kept if name in kept else report.cast).append(name)
     write_checkpoint(destination, tensors)
     return report
 

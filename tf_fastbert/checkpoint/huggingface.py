@@ -13,6 +13,7 @@ from tf_fastbert.checkpoint.errors import CheckpointError
 from tf_fastbert.checkpoint.huggingface_names import Source, encoder_sources, head_sources
 from tf_fastbert.checkpoint.state_dict import StateDict, open_state_dict
 from tf_fastbert.checkpoint.writer import write_checkpoint
+from tf_fastbert.config import is_size
 
 # Hugging Face's "gelu" is x * Phi(x) with the error function; Google's "gelu" is the tanh approximation of it.
 _ACTIVATIONS = {
@@ -27,6 +28,7 @@ _CONFIG_KEYS = (
     "attention_probs_dropout_prob", "hidden_dropout_prob", "hidden_size", "initializer_range", "intermediate_size",
     "max_position_embeddings", "num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size",
 )  # fmt: skip
+_FRACTIONS = ("attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range")
 _CONFIG_DEFAULTS = {
     "attention_probs_dropout_prob": 0.1, "hidden_dropout_prob": 0.1, "initializer_range": 0.02, "type_vocab_size": 2,
 }  # fmt: skip
@@ -110,8 +112,10 @@ def _load_json(path: str) -> dict:
 
 def _write_text(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        # Written beside and renamed, so that a reader never sees half a file.
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(text)
+        os.replace(f"{path}.new", path)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
@@ -128,6 +132,8 @@ def _bert_config(path: str, hidden_act: str) -> tuple[dict, list[str]]:
         config[key] = theirs.get(key, _CONFIG_DEFAULTS.get(key))
         if config[key] is None:
             raise CheckpointError(f"{path} lacks {key}")
+        if key not in _FRACTIONS and not is_size(config[key]):
+            raise CheckpointError(f"{path}: {key} must be a positive integer, not {config[key]!r}")
     notes = []
     source_act = theirs.get("hidden_act", "gelu")
     if source_act not in _ACTIVATIONS:

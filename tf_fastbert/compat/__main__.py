@@ -6,6 +6,7 @@ python -m tf_fastbert.compat path/to/google-research/bert/run_classifier.py --ta
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import runpy
 import sys
@@ -31,6 +32,15 @@ def main(argv: Sequence[str]) -> None:
         install()
     except ImportError as error:
         sys.exit(str(error))
+    try:
+        found = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        # find_spec imports the packages that the name begins with; what else they miss is not ours to explain.
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise
+        found = False
+    if not found:
+        sys.exit(f"no module {name}: Google's scripts are in bert-tensorflow (pip install --no-deps bert-tensorflow==1.0.4)")
     sys.argv = [name, *argv[1:]]
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 

@@ -68,7 +68,7 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
         if input_width != hidden_size:  # Google's words
             raise ValueError(f"The width of the input tensor ({input_width}) != hidden size ({hidden_size})")
         if attention_mask is None:
-            sequence_length = encoder.full_length(input_tensor)
+            sequence_length = ops.full_length(input_tensor)
         else:
             sequence_length = mask.valid_tokens(attention_mask)
             if sequence_length is None:

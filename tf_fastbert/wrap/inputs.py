@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_fastbert.config import BertConfig
+from tf_fastbert.config import BertConfig, is_size
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.scripts import Split, Task
 
@@ -43,7 +43,7 @@ def read_config(path: str) -> BertSizes:
     others = {}
     for key in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
         if key in config:
-            if isinstance(config[key], bool) or not isinstance(config[key], int) or config[key] < 1:
+            if not is_size(config[key]):
                 raise WrapError(f"{name}: {key} must be a positive integer, not {config[key]!r}")
             others[key] = config[key]
     try:

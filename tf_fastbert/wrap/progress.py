@@ -205,8 +205,13 @@ def write_timing(path: str, mode: str, loops: list[Loop], settings: dict[str, An
         **settings,
         "loops": [{**dataclasses.asdict(loop), "examples_per_second": loop.examples_per_second} for loop in loops],
     }
-    # Written beside and renamed, so that a reader never sees half a file; through TensorFlow, as --output_dir may be remote.
-    with tf.gfile.GFile(f"{path}.new", "w") as file:
-        file.write(json.dumps(timing, indent=2) + "\n")
-    tf.gfile.Rename(f"{path}.new", path, overwrite=True)
+    write_json(path, timing)
     return timing
+
+
+def write_json(path: str, content: Any) -> None:
+    """Writes `content` as JSON, whole or not at all."""
+    # Written beside and renamed; through TensorFlow, as --output_dir may be remote.
+    with tf.gfile.GFile(f"{path}.new", "w") as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    tf.gfile.Rename(f"{path}.new", path, overwrite=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -81,7 +80,7 @@ def _answer(script: Script, module: types.ModuleType) -> None:
 
     import tensorflow as tf
 
-    from tf_fastbert.wrap import compare
+    from tf_fastbert.wrap import compare, progress
 
     stock_dir = os.path.join(output_dir, "stock")
     FLAGS.output_dir, FLAGS.do_train = stock_dir, False
@@ -94,9 +93,7 @@ def _answer(script: Script, module: types.ModuleType) -> None:
         comparison["predictions"] = differences(stock_dir, output_dir)
     if "do_eval" in FLAGS and FLAGS.do_eval:
         comparison["metrics"] = compare.metrics(stock_dir, output_dir)
-    with open(os.path.join(output_dir, "fastbert_compare.json"), "w", encoding="utf-8") as file:
-        json.dump(comparison, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    progress.write_json(os.path.join(output_dir, "fastbert_compare.json"), comparison)
     print(compare.report(comparison), flush=True)
 
 

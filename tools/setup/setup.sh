@@ -16,7 +16,8 @@ fail() {
   exit 1
 }
 
-has_libgomp() { { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q 'libgomp\.so\.1'; }
+# No grep -q: it would close the pipe early, and ldconfig's SIGPIPE is a failure under pipefail.
+has_libgomp() { { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep 'libgomp\.so\.1' >/dev/null; }
 has_bazel() { tools/setup/find_bazel.sh >/dev/null 2>&1; }
 
 missing_packages() {
