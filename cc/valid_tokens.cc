@@ -49,7 +49,8 @@ absl::Status ReadMask(tensorflow::OpKernelContext* ctx, const int32_t* mask, int
 absl::Status ReadValidTokens(tensorflow::OpKernelContext* ctx, const tensorflow::Tensor& input, int64_t batch, int64_t seq_len,
                              ValidTokens* tokens) {
   const auto& shape = input.shape();
-  const int32_t* values = input.flat<int32_t>().data();
+  // Not flat(), which ends the process if the tensor is not aligned: one from DLPack need not be.
+  const int32_t* values = reinterpret_cast<const int32_t*>(input.tensor_data().data());
   if (shape.dims() == 1 && shape.dim_size(0) == batch) return ReadLengths(values, batch, seq_len, tokens);
   if (shape.dims() == 2 && shape.dim_size(0) == batch && shape.dim_size(1) == seq_len) {
     return ReadMask(ctx, values, batch, seq_len, tokens);

@@ -41,18 +41,26 @@ absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& e
     *weights = NewSet(ctx, key);
     return Prepare(ctx, encoder, stream, parallel_for, weights->get());
   }
-  if (!key.immutable) key.hash = HashInputs(ctx, num_layers_, *parallel_for);
-  std::shared_ptr<WeightSet> set = Find(key);
-  if (set == nullptr) set = FindOrAdd(ctx, key);
-  set->last_used_.store(++clock_, std::memory_order_relaxed);
-  std::call_once(set->once_, [&] {
-    set->status_ = Prepare(ctx, encoder, stream, parallel_for, set.get());
-    // The next call tries again; those already waiting get this error.
-    if (!set->status_.ok()) Remove(set.get());
-  });
-  if (!set->status_.ok()) return set->status_;
-  *weights = std::move(set);
-  return absl::OkStatus();
+  while (true) {
+    if (!key.immutable) key.hash = HashInputs(ctx, num_layers_, *parallel_for);
+    std::shared_ptr<WeightSet> set = Find(key);
+    if (set == nullptr) set = FindOrAdd(ctx, key);
+    set->last_used_.store(++clock_, std::memory_order_relaxed);
+    bool prepared_here = false;
+    std::call_once(set->once_, [&] {
+      prepared_here = true;
+      set->status_ = Prepare(ctx, encoder, stream, parallel_for, set.get());
+      // Weights that were overwritten after they were hashed: the set does not hold what its hash says.
+      set->overwritten_ = !key.immutable && set->status_.ok() && HashInputs(ctx, num_layers_, *parallel_for) != key.hash;
+      // The next call tries again; those already waiting get this error.
+      if (!set->status_.ok() || set->overwritten_) Remove(set.get());
+    });
+    if (!set->status_.ok()) return set->status_;
+    // Another call prepared it from weights that were changing, perhaps before this call began: once more, with a new set.
+    if (set->overwritten_ && !prepared_here) continue;
+    *weights = std::move(set);
+    return absl::OkStatus();
+  }
 }
 
 std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx, const Key& key) const {

@@ -15,7 +15,8 @@
 // A call with `immutable` is still treated as `checked` if a buffer's memory is not TensorFlow's own: an array that a session
 // feeds in place of a constant, or a DLPack tensor that a variable was assigned from, can be overwritten behind its back.
 //
-// A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op.
+// A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op. The mixture is not kept: a
+// `checked` set is hashed again when it has been prepared, and dropped if the weights have changed meanwhile.
 //
 // Size. An eager kernel is shared by all models with the same attributes, so a few sets are kept. Sets whose variables have moved
 // on to another buffer (we hold the only reference) go at once, the least recently used one goes when there are too many.
@@ -48,6 +49,7 @@ class WeightSet {
   std::vector<tensorflow::Tensor> sources_;  // immutable: the references
   std::once_flag once_;                      // preparation, on the first caller's thread; others wait for it
   absl::Status status_;
+  bool overwritten_ = false;  // checked: the weights changed while they were prepared
   tensorflow::Tensor buffer_;
   std::unique_ptr<PreparedWeights> prepared_;
   std::atomic<uint64_t> last_used_{0};

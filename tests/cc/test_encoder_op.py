@@ -6,9 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.op_runner import run_op
 from tests.random_configs import Config, check_output, make_inputs
+from tf_fastbert.ops import LayerWeights
 
 NAN = float("nan")
 
@@ -94,6 +96,24 @@ def test_any_even_head_size(size_per_head: int, dtype: str, device: str) -> None
     config = Config(seed=9, num_heads=heads, size_per_head=size_per_head, inner_size=37, seq_len=11, dtype=dtype)
     inputs = make_inputs(config)
     check_output(config, inputs, run_op(config, inputs, device))
+
+
+def test_unaligned_tensors() -> None:
+    """From DLPack, which asks for no alignment. On a CPU."""
+
+    def unaligned(array: np.ndarray) -> tf.Tensor:
+        memory = np.empty(array.nbytes + 68, np.uint8)
+        start = -memory.ctypes.data % 64 + 4
+        copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
+
+    for mask in ("lengths", "holes"):
+        config = Config(seed=13, batch=3, seq_len=5, mask=mask)
+        inputs = make_inputs(config)
+        layers = [LayerWeights(*map(unaligned, layer)) for layer in inputs.layers]
+        moved = inputs._replace(hidden_states=unaligned(inputs.hidden_states), sequence_length=unaligned(inputs.sequence_length))
+        check_output(config, inputs, run_op(config, moved, "/CPU:0", layers))
 
 
 def test_large_epsilon(device: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from typing import Any, Callable
 
 import numpy as np
@@ -133,6 +135,33 @@ def test_arrays_overwritten_in_place(device: str) -> None:
         check_output(CONFIG, inputs, run_op(CONFIG, inputs, device, as_arrays(inputs)))
         for layer, field in CHANGED:
             getattr(inputs.layers[layer], field)[...] *= 1.25
+
+
+def test_overwritten_while_prepared(device: str) -> None:
+    """Ref variables that change between hashing and packing, and then change back: what was packed is not used again."""
+    config = Config(seed=32, num_layers=4, num_heads=4, size_per_head=64, inner_size=512, batch=1, seq_len=4, lengths=(4,))
+    inputs = make_inputs(config)
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default() as graph:
+        with tf.device(device):
+            layers = [LayerWeights(*[tf1.Variable(array, use_resource=False) for array in layer]) for layer in inputs.layers]
+            output = fast_bert_encoder(inputs.hidden_states, inputs.sequence_length, layers, **config.attributes())
+            value = tf1.placeholder(tf.float32, [256])
+            beta = layers[-1].output_layer_norm_beta  # the output moves as much as it does
+            assign = tf1.assign(beta, value).op
+        with new_session(graph) as session:
+            session.run(tf1.global_variables_initializer())
+            original = inputs.layers[-1].output_layer_norm_beta
+            expected = session.run(output)
+            for turn in range(1, 41):
+                session.run(assign, {value: original + turn})
+                reader = threading.Thread(target=session.run, args=(output,))
+                reader.start()
+                time.sleep(rng.uniform(0, 0.01))
+                session.run(assign, {value: original - 99})
+                reader.join()
+                session.run(assign, {value: original + turn})
+                np.testing.assert_allclose(session.run(output), expected + turn, atol=1e-3)
 
 
 def test_one_number_changed(device: str) -> None:
