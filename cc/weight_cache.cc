@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "cc/content_hash.h"
@@ -69,8 +70,12 @@ std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx,
   set->immutable_ = key.immutable;
   set->hash_ = key.hash;
   if (key.immutable) {
-    set->sources_.reserve(kNumWeightFields * num_layers_);
-    for (int i = 0; i < kNumWeightFields * num_layers_; ++i) set->sources_.push_back(ctx->input(kFirstWeightInput + i));
+    // Once for each buffer, also where layers share weights: NeverUsedAgain counts references.
+    std::set<const void*> held;
+    for (int i = 0; i < kNumWeightFields * num_layers_; ++i) {
+      const tensorflow::Tensor& tensor = ctx->input(kFirstWeightInput + i);
+      if (held.insert(tensor.tensor_data().data()).second) set->sources_.push_back(tensor);
+    }
   }
   return set;
 }
