@@ -116,6 +116,28 @@ def write_checkpoint(tf: Any, prefix: Path, values: dict[str, np.ndarray]) -> st
         return tf.train.Saver(variables).save(session, str(prefix), write_meta_graph=False)
 
 
+# How google-research/bert, written for TF1, spells what bert-tensorflow spells for TF2.
+_GOOGLE_RESEARCH = {
+    "from bert import": "import",
+    "import tensorflow.compat.v1 as tf": "import tensorflow as tf",
+    "from tensorflow.contrib import layers as contrib_layers\n": "",
+    "contrib_layers.": "tf.contrib.layers.",
+    "tf.estimator.tpu.": "tf.contrib.tpu.",
+    "tf.data.experimental.map_and_batch": "tf.contrib.data.map_and_batch",
+    "tf.tpu.CrossShardOptimizer": "tf.contrib.tpu.CrossShardOptimizer",
+    "tf.distribute.cluster_resolver.": "tf.contrib.cluster_resolver.",
+}
+
+
+def as_google_research(name: str) -> str:
+    """The source of bert.<name>, spelled as in google-research/bert."""
+    bert = importlib.import_module("bert")
+    text = (Path(list(bert.__path__)[0]) / f"{name}.py").read_text()
+    for pypi, google_research in _GOOGLE_RESEARCH.items():
+        text = text.replace(pypi, google_research)
+    return text
+
+
 class _NoFlags(types.ModuleType):
     """Stands for tf.flags while a script is imported: Google's scripts define the same flags and cannot share a process."""
 
@@ -136,13 +158,7 @@ def import_script(name: str, monkeypatch: pytest.MonkeyPatch, tf: Any) -> types.
 
 def import_copy(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A copy of Google's modeling.py, as google-research/bert spells its imports, imported as the plain module `name`."""
-    bert = importlib.import_module("bert")
-    text = (Path(list(bert.__path__)[0]) / "modeling.py").read_text()
-    text = text.replace("import tensorflow.compat.v1 as tf", "import tensorflow as tf")
-    text = text.replace("from tensorflow.contrib import layers as contrib_layers\n", "").replace(
-        "contrib_layers.", "tf.contrib.layers."
-    )
-    (folder / f"{name}.py").write_text(text)
+    (folder / f"{name}.py").write_text(as_google_research("modeling"))
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module(name)

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import random
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-bert = pytest.importorskip("bert", reason="bert-tensorflow is not installed")
-BERT_FOLDER = Path(list(bert.__path__)[0])
-REPO = Path(__file__).resolve().parents[2]
+pytest.importorskip("bert", reason="bert-tensorflow is not installed")
 
-WORDS = ["good", "bad", "the", "film", "plot", "was", "very", "not", "fine", "dull"]
-CONFIG = {
-    "attention_probs_dropout_prob": 0.1,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "hidden_size": 32,
-    "initializer_range": 0.02,
-    "intermediate_size": 64,
-    "max_position_embeddings": 32,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 2,
-    "type_vocab_size": 2,
-}
+from tests.google_bert import as_google_research
+from tests.wrap import tiny_model
 
 
 def run_python(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [str(tiny_model.REPO), os.environ.get("PYTHONPATH", "")]))
     env = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "", **environment}
     return subprocess.run(
         [sys.executable, *map(str, arguments)], env=env, cwd="/", capture_output=True, text=True, timeout=300, check=False
@@ -47,20 +31,12 @@ def run_code(code: str, **environment: str) -> str:
 
 @pytest.fixture
 def classifier_arguments(tmp_path: Path) -> list[str]:
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (tmp_path / "vocab.txt").write_text("\n".join(vocab) + "\n")
-    (tmp_path / "bert_config.json").write_text(json.dumps({**CONFIG, "vocab_size": len(vocab)}))
-    rng = random.Random(7)
-    for split, count in (("train", 12), ("dev", 7), ("test", 5)):
-        lines = ["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"]
-        for index in range(count):
-            first, second = (" ".join(rng.choices(WORDS, k=rng.randint(2, 8))) for _ in range(2))
-            lines.append(f"{index % 2}\t{index}\t{index}\t{first}\t{second}")
-        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    tiny_model.write_model(tmp_path)
+    tiny_model.write_mrpc(tmp_path)
     return [
         "--task_name=MRPC", f"--data_dir={tmp_path}", f"--vocab_file={tmp_path}/vocab.txt",
         f"--bert_config_file={tmp_path}/bert_config.json", f"--output_dir={tmp_path}/out", "--max_seq_length=16",
-        "--train_batch_size=4", "--eval_batch_size=4", "--predict_batch_size=4", "--num_train_epochs=1",
+        "--train_batch_size=2", "--eval_batch_size=4", "--predict_batch_size=4", "--num_train_epochs=1",
         "--save_checkpoints_steps=2", "--do_train=true", "--do_eval=true", "--do_predict=true",
     ]  # fmt: skip
 
@@ -82,23 +58,11 @@ def test_run_classifier_trains_evaluates_and_predicts(classifier_arguments: list
     check_classifier_results(tmp_path / "out")
 
 
-def as_google_research_copy(folder: Path) -> None:
-    """Writes bert-tensorflow's modules into `folder` the way google-research/bert spells them, for TF1."""
-    for name in ("modeling", "optimization", "tokenization", "run_classifier"):
-        text = (BERT_FOLDER / f"{name}.py").read_text()
-        text = re.sub(r"^from bert import (\w+)$", r"import \1", text, flags=re.M)
-        text = text.replace("import tensorflow.compat.v1 as tf", "import tensorflow as tf")
-        text = text.replace("from tensorflow.contrib import layers as contrib_layers\n", "")
-        text = text.replace("contrib_layers.", "tf.contrib.layers.").replace("tf.estimator.tpu.", "tf.contrib.tpu.")
-        text = text.replace("tf.data.experimental.map_and_batch", "tf.contrib.data.map_and_batch")
-        text = text.replace("tf.tpu.CrossShardOptimizer", "tf.contrib.tpu.CrossShardOptimizer")
-        (folder / f"{name}.py").write_text(text)
-
-
 def test_a_copy_of_google_research_bert_runs_by_path(classifier_arguments: list[str], tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
-    as_google_research_copy(copy)
+    for name in ("modeling", "optimization", "tokenization", "run_classifier"):
+        (copy / f"{name}.py").write_text(as_google_research(name))
     assert "import tensorflow as tf" in (copy / "run_classifier.py").read_text()
     result = run_python("-m", "tf_fastbert.compat", copy / "run_classifier.py", *classifier_arguments)
     assert result.returncode == 0, result.stderr[-4000:]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-bert = pytest.importorskip("bert", reason="bert-tensorflow is not installed")
+pytest.importorskip("bert", reason="bert-tensorflow is not installed")
 
+from tests.google_bert import as_google_research
 from tests.wrap import tiny_model
 from tests.wrap.many_runs import Ended, run_many
 from tf_fastbert.checkpoint.cast import cast_checkpoint
@@ -17,15 +18,6 @@ from tf_fastbert.checkpoint.cast import cast_checkpoint
 # 17 features in batches of 4: the last batch is partial.
 SQUAD = ["--do_predict", "True", "--max_seq_length=48", "--doc_stride=16", "--max_query_length=16", "--predict_batch_size=4"]
 SQUAD_FEATURES = 17
-# How google-research/bert, written for TF1, spells what bert-tensorflow spells for TF2.
-GOOGLE_RESEARCH = {
-    "from bert import": "import",
-    "import tensorflow.compat.v1 as tf": "import tensorflow as tf",
-    "from tensorflow.contrib import layers as contrib_layers\n": "",
-    "contrib_layers.": "tf.contrib.layers.",
-    "tf.estimator.tpu.": "tf.contrib.tpu.",
-    "tf.data.experimental.map_and_batch": "tf.contrib.data.map_and_batch",
-}
 MRPC = [
     "--task_name=MRPC",
     "--max_seq_length=48",
@@ -48,10 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = folder / "google_research"
     copy.mkdir()
     for name in ("modeling", "optimization", "tokenization", "run_squad", "run_classifier"):
-        text = (Path(list(bert.__path__)[0]) / f"{name}.py").read_text()
-        for ours, theirs in GOOGLE_RESEARCH.items():
-            text = text.replace(ours, theirs)
-        (copy / f"{name}.py").write_text(text)
+        (copy / f"{name}.py").write_text(as_google_research(name))
     return folder
 
 
