@@ -35,7 +35,8 @@ void* OpenCublasLt(std::string* tried) {
     if (library == nullptr && !(flags & RTLD_NOLOAD)) *tried += (tried->empty() ? "" : ", ") + name;
     return library;
   };
-  if (const char* path = std::getenv("TF_FASTBERT_CUBLASLT")) return open(path, kOpenFlags);
+  const char* path = std::getenv("TF_FASTBERT_CUBLASLT");
+  if (path != nullptr && *path != '\0') return open(path, kOpenFlags);  // "" would open the program itself
   for (const char* soname : kSonames) {
     if (void* library = open(soname, kOpenFlags | RTLD_NOLOAD)) return library;
   }

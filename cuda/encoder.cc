@@ -186,7 +186,9 @@ size_t Encoder::WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remo
 }
 
 Status Encoder::WaitForWeights(const Weights& weights, cudaStream_t stream) const {
-  if (stream == weights.stream_ || weights.ready_.load(std::memory_order_acquire)) return Status::Ok();
+  // cudaStreamPerThread is one handle for as many streams as there are threads.
+  const bool same_stream = stream == weights.stream_ && stream != cudaStreamPerThread;
+  if (same_stream || weights.ready_.load(std::memory_order_acquire)) return Status::Ok();
   // Asking is forbidden while any stream of the process captures a graph, unless this thread's mode says otherwise.
   cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
   FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode"));
