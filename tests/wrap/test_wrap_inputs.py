@@ -90,6 +90,9 @@ def test_squad(tmp_path: Path) -> None:
     tiny_model.write_squad(path)
     inputs.check_squad(str(path), "predict_file", training=False)
     inputs.check_squad(str(path), "train_file", training=True)
+    inputs.check_squad(str(path), "predict_file", training=False, version_2=True)
+    with pytest.raises(WrapError, match=r'qas\[0\]: no "is_impossible", which --version_2_with_negative needs'):
+        inputs.check_squad(str(path), "train_file", training=True, version_2=True)
     path.write_text(squad({"context": "", "qas": []}, {"context": "a", "qas": [{"id": 1, "question": "b"}]}))
     inputs.check_squad(str(path), "predict_file", training=False)
 
@@ -108,6 +111,8 @@ def test_squad(tmp_path: Path) -> None:
         (squad({"context": "a", "qas": [{"id": 1}]}), r'qas\[0\]: no string "question"'),
         (squad({"context": "a", "qas": [{"question": "b"}]}), r'qas\[0\]: no "id"'),
         (squad({"context": "a", "qas": [{"id": 1, "question": "b"}]}), 'no list "answers"'),
+        (squad({"context": "a", "qas": [{"id": 1, "question": "b", "answers": [{}]}]}), r'answers\[0\]: no string "text"'),
+        (squad({"context": "a", "qas": [{"id": 1, "question": "b", "answers": [{"text": "a"}]}]}), 'no integer "answer_start"'),
     ],
 )
 def test_squad_mistakes(tmp_path: Path, text: str, culprit: str) -> None:

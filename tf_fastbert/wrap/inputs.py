@@ -65,12 +65,13 @@ def check_vocab(path: str, sizes: BertSizes) -> None:
         )
 
 
-def check_squad(path: str, flag: str, *, training: bool) -> None:
+def check_squad(path: str, flag: str, *, training: bool, version_2: bool = False) -> None:
     """Checks a SQuAD file: JSON, the layout that Google's reader needs, and at least one question.
 
     Args:
       flag: the flag's name, for messages.
       training: answers are needed too.
+      version_2: and with it, is_impossible.
     """
     name = f"--{flag}={path}"
     content = _read_json(path, f"--{flag}")
@@ -87,10 +88,19 @@ def check_squad(path: str, flag: str, *, training: bool) -> None:
                 if "id" not in question:
                     raise WrapError(f'{where_q}: no "id"')
                 if training:
-                    _list(question, "answers", where_q)
+                    _check_answers(question, where_q, version_2)
                 questions += 1
     if not questions:
         raise WrapError(f"{name}: there is no question in it")
+
+
+def _check_answers(question: dict[str, Any], where: str, version_2: bool) -> None:
+    for a, answer in enumerate(_list(question, "answers", where)):
+        _string(answer, "text", f"{where}.answers[{a}]")
+        if not isinstance(answer.get("answer_start"), int):
+            raise WrapError(f'{where}.answers[{a}]: no integer "answer_start"')
+    if version_2 and "is_impossible" not in question:
+        raise WrapError(f'{where}: no "is_impossible", which --version_2_with_negative needs: it is no SQuAD 2.0 file')
 
 
 def check_tsv(data_dir: str, task_name: str, task: Task, phase: str) -> None:

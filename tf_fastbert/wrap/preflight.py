@@ -96,7 +96,8 @@ def _check_squad() -> int:
         if FLAGS[phase].value:
             if not FLAGS[flag].value:
                 raise WrapError(f"--{phase} needs --{flag}", status=2)
-            inputs.check_squad(FLAGS[flag].value, flag, training=phase == "do_train")
+            training = phase == "do_train"
+            inputs.check_squad(FLAGS[flag].value, flag, training=training, version_2=FLAGS.version_2_with_negative)
     if FLAGS.max_seq_length <= FLAGS.max_query_length + 3:
         raise WrapError(
             f"--max_seq_length={FLAGS.max_seq_length}: it must be greater than --max_query_length "
