@@ -1,4 +1,4 @@
-"""The real model through run_squad_wrap.py on a GPU: XQuAD-en in each type, padded and with padding removed; all of SQuAD 1.1 dev."""
+"""The real model through run_squad_wrap.py on a GPU: XQuAD-en in each type, padded and packed; all of SQuAD 1.1 dev."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def check_module(run_squad: Any) -> None:
     create_model = getattr(run_squad, "create_model", None)
     if not callable(create_model) or not inspect.signature(create_model).parameters.keys() >= set(_NEEDED):
         raise ValueError(
-            f"{run_squad.__name__} is not Google's run_squad module: it has no create_model with the arguments {', '.join(_NEEDED)}"
+            f"{run_squad.__name__} is not Google's run_squad module: it has no create_model with the arguments "
+            f"{', '.join(_NEEDED)}"
         )
 
 

@@ -53,8 +53,8 @@ class Loop:
     def line(self) -> str:
         """One line for the log."""
         return (
-            f"{self.name}: {self.examples} examples, {self.examples_per_second:.1f} examples/s ({self.seconds:.2f} s after the first "
-            f"batch, which had {self.first_batch_examples} and took {self.first_batch_seconds:.2f} s)"
+            f"{self.name}: {self.examples} examples, {self.examples_per_second:.1f} examples/s ({self.seconds:.2f} s after the "
+            f"first batch, which had {self.first_batch_examples} and took {self.first_batch_seconds:.2f} s)"
         )
 
 
