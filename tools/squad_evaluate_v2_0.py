@@ -56,7 +56,10 @@ def main() -> None:
     for question_id in unanswered:
         print(f"Unanswered question {question_id} will receive score 0.", file=sys.stderr)
     if arguments.out_file:
-        Path(arguments.out_file).write_text(json.dumps(scores) + "\n", encoding="utf-8")
+        try:
+            Path(arguments.out_file).write_text(json.dumps(scores) + "\n", encoding="utf-8")
+        except OSError as error:
+            sys.exit(f"error: cannot write {arguments.out_file}: {error.strerror}")
     else:
         print(json.dumps(scores, indent=2))
 

@@ -48,6 +48,9 @@ def test_squad_evaluate_v2_0(squad_files, tmp_path):
     assert result.returncode == 0, result.stderr
     scores = json.loads((tmp_path / "out.json").read_text())
     assert scores["exact"] == 50.0 and scores["total"] == 2 and scores["best_exact"] == 50.0
+    result = run("squad_evaluate_v2_0.py", *squad_files, "--out_file", tmp_path / "none" / "out.json")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"error: cannot write {tmp_path}/none/out.json: No such file or directory"
 
 
 @pytest.mark.parametrize("tool", ["squad_evaluate_v1_1.py", "squad_evaluate_v2_0.py"])
