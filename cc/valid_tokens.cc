@@ -1,11 +1,28 @@
 #include "cc/valid_tokens.h"
 
+#include <algorithm>
 #include <string>
 
 namespace tf_fastbert {
 namespace {
 
-absl::Status ReadLengths(const int32_t* lengths, int64_t batch, int64_t seq_len, ValidTokens* tokens) {
+// A copy that nobody else can write to: the input may be an array that a session was fed, and what was checked must be what is used.
+absl::Status AllocateLengths(tensorflow::OpKernelContext* ctx, int64_t batch, ValidTokens* tokens, int32_t** lengths) {
+  tensorflow::AllocatorAttributes on_host;
+  on_host.set_on_host(true);
+  absl::Status status = ctx->allocate_temp(tensorflow::DT_INT32, tensorflow::TensorShape({batch}), &tokens->lengths, on_host);
+  if (!status.ok()) return status;
+  *lengths = tokens->lengths.flat<int32_t>().data();
+  tokens->sequence_length = *lengths;
+  return absl::OkStatus();
+}
+
+absl::Status ReadLengths(tensorflow::OpKernelContext* ctx, const int32_t* values, int64_t batch, int64_t seq_len,
+                         ValidTokens* tokens) {
+  int32_t* lengths = nullptr;
+  absl::Status status = AllocateLengths(ctx, batch, tokens, &lengths);
+  if (!status.ok()) return status;
+  std::copy(values, values + batch, lengths);
   for (int64_t b = 0; b < batch; ++b) {
     if (lengths[b] < 0 || lengths[b] > seq_len) {
       return absl::InvalidArgumentError("FastBertEncoder: sequence_length[" + std::to_string(b) +
@@ -14,17 +31,14 @@ absl::Status ReadLengths(const int32_t* lengths, int64_t batch, int64_t seq_len,
     }
     tokens->num_tokens += lengths[b];
   }
-  tokens->sequence_length = lengths;
   return absl::OkStatus();
 }
 
 absl::Status ReadMask(tensorflow::OpKernelContext* ctx, const int32_t* mask, int64_t batch, int64_t seq_len,
                       ValidTokens* tokens) {
-  tensorflow::AllocatorAttributes on_host;
-  on_host.set_on_host(true);
-  absl::Status status = ctx->allocate_temp(tensorflow::DT_INT32, tensorflow::TensorShape({batch}), &tokens->counted, on_host);
+  int32_t* lengths = nullptr;
+  absl::Status status = AllocateLengths(ctx, batch, tokens, &lengths);
   if (!status.ok()) return status;
-  int32_t* lengths = tokens->counted.flat<int32_t>().data();
   bool prefix = true;
   for (int64_t b = 0; b < batch; ++b) {
     const int32_t* row = mask + b * seq_len;
@@ -39,7 +53,6 @@ absl::Status ReadMask(tensorflow::OpKernelContext* ctx, const int32_t* mask, int
     lengths[b] = count;
     tokens->num_tokens += count;
   }
-  tokens->sequence_length = lengths;
   tokens->mask = prefix ? nullptr : mask;
   return absl::OkStatus();
 }
@@ -51,7 +64,7 @@ absl::Status ReadValidTokens(tensorflow::OpKernelContext* ctx, const tensorflow:
   const auto& shape = input.shape();
   // Not flat(), which ends the process if the tensor is not aligned: one from DLPack need not be.
   const int32_t* values = reinterpret_cast<const int32_t*>(input.tensor_data().data());
-  if (shape.dims() == 1 && shape.dim_size(0) == batch) return ReadLengths(values, batch, seq_len, tokens);
+  if (shape.dims() == 1 && shape.dim_size(0) == batch) return ReadLengths(ctx, values, batch, seq_len, tokens);
   if (shape.dims() == 2 && shape.dim_size(0) == batch && shape.dim_size(1) == seq_len) {
     return ReadMask(ctx, values, batch, seq_len, tokens);
   }

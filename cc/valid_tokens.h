@@ -13,10 +13,10 @@ struct ValidTokens {
   const int32_t* sequence_length = nullptr;  // [batch], how many tokens of each sequence are valid
   const int32_t* mask = nullptr;             // [batch, seq_len], or null: the valid tokens come first in every sequence
   int num_tokens = 0;
-  tensorflow::Tensor counted;  // holds sequence_length if it was counted from a mask
+  tensorflow::Tensor lengths;  // holds sequence_length
 };
 
-// `input` (host memory): int32 [batch] with values in [0, seq_len], or int32 [batch, seq_len], nonzero = valid. The result points
+// `input` (host memory): int32 [batch] with values in [0, seq_len], or int32 [batch, seq_len], nonzero = valid. `mask` points
 // into `input`. Requires batch * seq_len to fit an int.
 absl::Status ReadValidTokens(tensorflow::OpKernelContext* ctx, const tensorflow::Tensor& input, int64_t batch, int64_t seq_len,
                              ValidTokens* tokens);

@@ -50,9 +50,9 @@ enum LtPreferenceAttribute : int {
   kLtPreferenceMinAlignmentC = 7,
   kLtPreferenceMinAlignmentD = 8,
 };
-// Bits of kLtPreferenceReductionSchemeMask. Partial sums in the output's type (bit 4) are left out: in float16 they cost
-// accuracy.
-enum LtReductionScheme : uint32_t { kLtReductionInplace = 1, kLtReductionComputeType = 2 };
+// The bit of kLtPreferenceReductionSchemeMask that we allow. Partial sums in the output's type (1 in place, 4) are left out: in
+// float16 they cost accuracy.
+enum LtReductionScheme : uint32_t { kLtReductionComputeType = 2 };
 
 struct CublasLtApi {
   size_t (*GetVersion)();

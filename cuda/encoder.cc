@@ -136,7 +136,6 @@ Status Encoder::Pack(const FastBertLayerWeights* layers, void* buffer, cudaStrea
   FASTBERT_RETURN_IF_ERROR(device.status());
   std::unique_ptr<Weights> w(new Weights);
   w->owner_ = this;
-  w->stream_ = stream;
   FASTBERT_RETURN_IF_ERROR(PackWeights(config_, dimensions_, layers, buffer, stream, &w->layers_));
   w->gemms_ = std::vector<GemmLayer>(config_.num_layers);
   for (int i = 0; i < config_.num_layers; ++i) {
@@ -186,9 +185,7 @@ size_t Encoder::WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remo
 }
 
 Status Encoder::WaitForWeights(const Weights& weights, cudaStream_t stream) const {
-  // cudaStreamPerThread is one handle for as many streams as there are threads.
-  const bool same_stream = stream == weights.stream_ && stream != cudaStreamPerThread;
-  if (same_stream || weights.ready_.load(std::memory_order_acquire)) return Status::Ok();
+  if (weights.ready_.load(std::memory_order_acquire)) return Status::Ok();
   // Asking is forbidden while any stream of the process captures a graph, unless this thread's mode says otherwise.
   cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
   FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode"));
@@ -200,7 +197,8 @@ Status Encoder::WaitForWeights(const Weights& weights, cudaStream_t stream) cons
   }
   if (state != cudaErrorNotReady) return CudaStatus(state, "cudaEventQuery");
   cudaGetLastError();
-  // A graph being captured may wait for an event recorded outside of it only if told so.
+  // Waiting on the stream that packed is a wait for nothing, unless a graph is being captured there: it may run on any stream. (And
+  // cudaStreamPerThread is one handle for many streams.) A graph may wait for an event recorded outside of it only if told so.
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing"));
   const unsigned flags = capture == cudaStreamCaptureStatusActive ? cudaEventWaitExternal : cudaEventWaitDefault;

@@ -27,7 +27,6 @@ class Weights {
   std::vector<PackedLayer> layers_;
   std::vector<GemmLayer> gemms_;
   const class Encoder* owner_ = nullptr;
-  cudaStream_t stream_ = nullptr;  // on which they were packed
   cudaEvent_t packed_ = nullptr;
   mutable std::atomic<bool> ready_{false};  // the event has been seen to be over
 };

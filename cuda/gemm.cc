@@ -110,7 +110,7 @@ Status Gemms::Create(const FastBertConfig& config, const Dimensions& d, int comp
                    "cublasLtMatmulPreferenceSetAttribute");
   };
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMaxWorkspaceBytes, uint64_t{g->workspace_bytes_}));
-  FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceReductionSchemeMask, uint32_t{kLtReductionInplace | kLtReductionComputeType}));
+  FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceReductionSchemeMask, uint32_t{kLtReductionComputeType}));
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMinAlignmentA, uint32_t{16}));
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMinAlignmentB, uint32_t{16}));
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMinAlignmentC, uint32_t{16}));
