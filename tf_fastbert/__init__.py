@@ -1,6 +1,7 @@
 """BERT's encoder as one TensorFlow op, and the patch that swaps it into Google's modeling.py.
 
-    import tf_fastbert
+    import tf_fastbert.compat
+    tf_fastbert.compat.install()     # for Google's modeling.py, which TensorFlow 2 alone cannot import
     from bert import modeling
     tf_fastbert.patch(modeling)      # every BertModel built from now on for inference runs the op
 

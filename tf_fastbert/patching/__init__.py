@@ -1,5 +1,6 @@
 """Swaps the op into Google's modeling.py, and back.
 
+    tf_fastbert.compat.install()        # what Google's modules import and TensorFlow 2 lacks
     from bert import modeling           # or a copy of google-research/bert: `import modeling`
     tf_fastbert.patch(modeling)         # BertModel(is_training=False, ...) now runs the op
     tf_fastbert.unpatch(modeling)       # every attribute is the object it was before
