@@ -73,8 +73,8 @@ struct LayerWeights {
   const void* output_layer_norm_beta;       // [H]
 };
 
-// What a backend made of one set of weights. It may keep pointers to the source weights, which therefore must outlive it
-// unchanged; the caller guarantees that.
+// What a backend made of one set of weights. On a GPU it may keep pointers to the source weights, which therefore must outlive it
+// unchanged; the caller guarantees that. On the CPU it keeps none: it is a function of their contents alone.
 class PreparedWeights {
  public:
   virtual ~PreparedWeights() = default;

@@ -93,7 +93,7 @@ bool WeightCache::SameAddresses(const WeightSet& set, const Key& key) const {
 }
 
 bool WeightCache::Matches(const WeightSet& set, const Key& key) const {
-  return set.immutable_ == key.immutable && set.hash_ == key.hash && SameAddresses(set, key);
+  return set.immutable_ == key.immutable && (key.immutable ? SameAddresses(set, key) : set.hash_ == key.hash);
 }
 
 // Immutable: a buffer that nobody but us refers to. Checked: the same buffers with other contents.

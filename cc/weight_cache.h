@@ -8,9 +8,9 @@
 //              write to it: a Const is never written, and every op that updates a resource variable in place
 //              (Assign*VariableOp, Apply*, scatter) first makes sure that it owns the buffer alone, or copies. Python
 //              (tf_fastbert/ops.py) sets `immutable` only where it sees such a producer.
-//   checked    Any other producer, such as a TF1 ref variable, which tf.assign overwrites in place. On the CPU, a 64-bit hash of
-//              all contents is computed on each call and compared together with the addresses (a backend may keep pointers to
-//              the weights), and no reference is held. On a GPU nothing is cached: the weights are prepared on each call.
+//   checked    Any other producer, such as a TF1 ref variable, which tf.assign overwrites in place. On the CPU, a 64-bit hash of all
+//              contents is computed on each call and compared, and no reference is held: the CPU backend's prepared weights keep no
+//              pointer to what they were made of. On a GPU nothing is cached: the weights are prepared on each call.
 //
 // A call with `immutable` is still treated as `checked` if a buffer's memory is not TensorFlow's own: an array that a session
 // feeds in place of a constant, or a DLPack tensor that a variable was assigned from, can be overwritten behind its back.
