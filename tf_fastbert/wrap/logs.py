@@ -33,6 +33,9 @@ _NOISE = re.compile(
     )
 )
 
+# In the words of TensorFlow 2.16 and newer, and of 2.15, which renames at every use.
+_DEPRECATED = re.compile(r"is deprecated( and will be removed|\. Please use tf\.compat\.v1)")
+
 
 def install(verbose: bool) -> None:
     """Quietens TensorFlow unless `verbose`; to be called before it is imported.
@@ -51,4 +54,4 @@ def install(verbose: bool) -> None:
 class _Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        return not _NOISE.match(message) and "is deprecated and will be removed" not in message
+        return not _NOISE.match(message) and not _DEPRECATED.search(message)
