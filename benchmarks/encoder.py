@@ -23,23 +23,11 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from benchmarks.cuda_encoder import CudaEncoder, EncoderConfig, PackedWeights, random_layers, reference  # noqa: E402
+from benchmarks.shapes import MODELS, spread_lengths  # noqa: E402
 
-MODELS = {  # layers, heads, size per head, inner size
-    "base": (12, 12, 64, 3072),
-    "large": (24, 16, 64, 4096),
-    "minilm": (6, 12, 32, 1536),
-}
 ROWS = "1x32,1x128,1x384,8x32,8x128,8x384,32x32,32x128,32x384,128x128,128x384"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "tf32": torch.float32}
 CHECKED_SEQUENCES = 4
-
-
-def spread_lengths(batch: int, seq_len: int) -> list[int]:
-    """The lengths that all our measurements use."""
-    if batch == 1:
-        return [max(1, seq_len // 2)]
-    first, last = max(1, seq_len // 8), seq_len - seq_len // 8
-    return [round(first + (last - first) * b / (batch - 1)) for b in range(batch)]
 
 
 def event_ms(run: Callable[[], None], calls: int) -> float:

@@ -22,18 +22,10 @@ import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from benchmarks.shapes import MODELS, spread_lengths  # noqa: E402
 from tf_fastbert.ops import LayerWeights, fast_bert_encoder, weight_shapes  # noqa: E402
 
-MODELS = {"base": (12, 12, 64, 3072), "large": (24, 16, 64, 4096), "minilm": (6, 12, 32, 1536)}
 ROUNDS = 7
-
-
-def spread_lengths(batch: int, seq_len: int) -> np.ndarray:
-    """int32 [batch], as in benchmarks/encoder.py."""
-    if batch == 1:
-        return np.array([max(1, seq_len // 2)], np.int32)
-    first, last = max(1, seq_len // 8), seq_len - seq_len // 8
-    return np.array([round(first + (last - first) * b / (batch - 1)) for b in range(batch)], np.int32)
 
 
 def make_layers(layers: int, hidden: int, inner: int, dtype: tf.DType) -> list[LayerWeights]:
@@ -106,7 +98,7 @@ def main() -> None:
         layers = make_layers(num_layers, heads * size, inner, dtype)
         for row in args.rows.split(","):
             batch, seq_len = map(int, row.split("x"))
-            lengths = spread_lengths(batch, seq_len)
+            lengths = np.array(spread_lengths(batch, seq_len), np.int32)
             x = tf.cast(tf.random.stateless_normal([batch, seq_len, heads * size], seed=(1, 2)), dtype)
             valid = tf.sequence_mask(lengths, seq_len)
             additive = tf.cast(tf.where(valid[:, None, None, :], 0.0, -10000.0), dtype)
