@@ -70,8 +70,8 @@ class CudaEncoder : public Encoder {
 
   size_t PreparedBytes() const override { return fastbert_cuda_packed_bytes(encoder_); }
 
-  Status Prepare(const LayerWeights* layers, void* buffer, void* stream, const ParallelFor* /*parallel_for*/,
-                 std::unique_ptr<PreparedWeights>* prepared) const override {
+  Status Prepare(const LayerWeights* layers, const LayerRanges* /*ranges*/, void* buffer, void* stream,
+                 const ParallelFor* /*parallel_for*/, std::unique_ptr<PreparedWeights>* prepared) const override {
     std::vector<FastBertLayerWeights> cuda_layers(num_layers_);
     std::memcpy(cuda_layers.data(), layers, num_layers_ * sizeof(FastBertLayerWeights));
     FastBertCudaWeights* weights = nullptr;
@@ -108,6 +108,7 @@ class CudaEncoder : public Encoder {
 }  // namespace
 
 Status CreateCudaEncoder(const EncoderConfig& config, std::unique_ptr<Encoder>* encoder) {
+  if (config.quantization != Quantization::kNone) return Status::Unimplemented("quantized layers are not supported on a GPU yet");
   const FastBertConfig cuda_config = ToCuda(config);
   FastBertCudaEncoder* created = nullptr;
   Status status = FromCuda(fastbert_cuda_create(&cuda_config, &created));

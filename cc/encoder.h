@@ -23,6 +23,10 @@ enum class LayerNormPlacement { kPost, kPre };
 // kDefault: matrix products in the tensors' own type, accumulated in float32. kTf32: float32 products may round their inputs to
 // TF32 where the hardware has it; a permission, not an order.
 enum class Precision { kDefault, kTf32 };
+// How the layers' matrix products are computed; names as in tf_fastbert/quantization. kInt8Mode1: weights quantized per output
+// channel, residual stream in EncoderConfig::dtype. kInt8Mode2 (and 3, which differs in training only): weights quantized per
+// tensor, residual stream in int8 between the layers. kFp8: E4M3 with one scale a tensor.
+enum class Quantization { kNone, kInt8Mode1, kInt8Mode2, kFp8 };
 
 inline size_t SizeOf(DataType dtype) { return dtype == DataType::kFloat32 ? 4 : 2; }
 
@@ -51,9 +55,39 @@ struct EncoderConfig {
   DataType dtype = DataType::kFloat32;
   Precision precision = Precision::kDefault;
   bool all_layers = false;
+  Quantization quantization = Quantization::kNone;
 };
 
-// One layer's weights in Google's shapes, row-major, of EncoderConfig::dtype. H = hidden_size, I = inner_size.
+// The ranges (amax: the largest absolute value that is represented) of one layer's quantizers, all positive and finite. A value x
+// becomes clamp(round(x * 127 / amax), -127, 127). Host memory. cc/amax_list.h reads them from a checkpoint's amaxList and says
+// which of Google's tensors each belongs to.
+struct LayerRanges {
+  float attention_input = 1;     // input of the query, key and value products
+  float query_sum = 1;           // query product before its bias ("aftergemm"); likewise key_sum, value_sum
+  float key_sum = 1;
+  float value_sum = 1;
+  float query = 1;               // query with bias: operand of query * key'
+  float key = 1;
+  float value = 1;
+  float softmax_input = 1;       // scores, before the softmax
+  float softmax_output = 1;      // probabilities: operand of probabilities * value
+  float context = 1;             // input of the attention output product
+  float attention_output_sum = 1;
+  float intermediate_input = 1;
+  float intermediate_sum = 1;
+  float output_input = 1;        // after the activation
+  float output_sum = 1;
+  float next_input = 1;          // attention_input of the next layer; 1 in the last
+  const float* query_kernel = nullptr;             // [H], per output channel; one value repeated in mode 2
+  const float* key_kernel = nullptr;               // [H]
+  const float* value_kernel = nullptr;             // [H]
+  const float* attention_output_kernel = nullptr;  // [H]
+  const float* intermediate_kernel = nullptr;      // [I]
+  const float* output_kernel = nullptr;            // [H]
+};
+
+// One layer's weights in Google's shapes, row-major, of EncoderConfig::dtype; with kInt8Mode1 and 2 the six kernels are int8.
+// H = hidden_size, I = inner_size.
 struct LayerWeights {
   const void* query_kernel;  // [H, H], input dimension first
   const void* query_bias;    // [H]
@@ -112,9 +146,9 @@ class Encoder {
   virtual size_t PreparedBytes() const = 0;
 
   // Prepares config.num_layers weights into `buffer`, which must outlive the result. On a GPU the work is queued on `stream`, and
-  // Run on any stream waits for it.
-  virtual Status Prepare(const LayerWeights* layers, void* buffer, void* stream, const ParallelFor* parallel_for,
-                         std::unique_ptr<PreparedWeights>* prepared) const = 0;
+  // Run on any stream waits for it. `ranges`: num_layers of them, or null when the config has no quantization; not kept.
+  virtual Status Prepare(const LayerWeights* layers, const LayerRanges* ranges, void* buffer, void* stream,
+                         const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared) const = 0;
 
   virtual size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding, int num_threads) const = 0;
 

@@ -85,7 +85,7 @@ absl::Status WeightCache::Prepare(tensorflow::OpKernelContext* ctx, const Encode
   void* buffer = nullptr;
   const absl::Status status = AllocateAligned(ctx, encoder.PreparedBytes(), "prepared weights", &set->buffer_, &buffer);
   if (!status.ok()) return status;
-  return ToAbsl(encoder.Prepare(set->layers_.data(), buffer, stream, parallel_for, &set->prepared_));
+  return ToAbsl(encoder.Prepare(set->layers_.data(), /*ranges=*/nullptr, buffer, stream, parallel_for, &set->prepared_));
 }
 
 bool WeightCache::SameAddresses(const WeightSet& set, const Key& key) const {

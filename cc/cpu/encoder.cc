@@ -46,8 +46,8 @@ class CpuEncoder : public Encoder {
 
   size_t PreparedBytes() const override { return cpu::PreparedWeightsBytes(config_, gemms_); }
 
-  Status Prepare(const LayerWeights* layers, void* buffer, void* /*stream*/, const ParallelFor* parallel_for,
-                 std::unique_ptr<PreparedWeights>* prepared) const override {
+  Status Prepare(const LayerWeights* layers, const LayerRanges* /*ranges*/, void* buffer, void* /*stream*/,
+                 const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared) const override {
     return cpu::CatchErrors("preparing the weights",
                             [&] { return cpu::PrepareWeights(config_, gemms_, layers, buffer, parallel_for, prepared); });
   }
@@ -92,6 +92,7 @@ class CpuEncoder : public Encoder {
 }  // namespace
 
 Status CreateCpuEncoder(const EncoderConfig& config, std::unique_ptr<Encoder>* encoder) {
+  if (config.quantization != Quantization::kNone) return Status::Unimplemented("quantized layers are not supported on the CPU yet");
   const Status status = CheckConfig(config);
   if (!status.ok()) return status;
   return cpu::CatchErrors("CPU encoder", [&] {

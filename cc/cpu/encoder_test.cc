@@ -95,7 +95,7 @@ Ready MakeReady(const TestCase& c, const ParallelFor& parallel_for) {
   std::vector<LayerWeights> layers(c.config.num_layers);
   const std::vector<std::vector<char>> data = c.layer_data;  // dies before Run: nothing may point into it
   for (size_t i = 0; i < data.size(); ++i) reinterpret_cast<const void**>(&layers[i / 16])[i % 16] = data[i].data();
-  status = ready.encoder->Prepare(layers.data(), ready.buffer->data, nullptr, &parallel_for, &ready.weights);
+  status = ready.encoder->Prepare(layers.data(), /*ranges=*/nullptr, ready.buffer->data, nullptr, &parallel_for, &ready.weights);
   Expect(status.ok(), c.name + ": prepare: " + status.message);
   return ready;
 }
