@@ -97,4 +97,20 @@ FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const F
   });
 }
 
+FastBertStatus fastbert_cuda_profile(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
+                                     const FastBertCall* call, void* workspace, size_t workspace_bytes, void* stream,
+                                     FastBertStep* steps, int32_t capacity, int32_t* num_steps) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(call, "call"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(steps, "steps"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(num_steps, "num_steps"));
+    tf_fastbert::cuda::StepTimer timer(static_cast<cudaStream_t>(stream));
+    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Forward(*weights->weights, *call, workspace, workspace_bytes,
+                                                       static_cast<cudaStream_t>(stream), &timer));
+    return timer.Finish(steps, capacity, num_steps);
+  });
+}
+
 const char* fastbert_cuda_last_error(void) { return last_error.c_str(); }

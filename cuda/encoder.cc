@@ -103,6 +103,11 @@ struct Encoder::Pass {
   const GemmRows& gemm_rows;
   int64_t rows;
   cudaStream_t stream;
+  StepTimer* timer;  // null: nobody asked
+
+  void Begin(FastBertStepKind step, int layer) const {
+    if (timer != nullptr) timer->Begin(step, layer);
+  }
 };
 
 Weights::~Weights() {
@@ -241,7 +246,7 @@ Status Encoder::Tune(const Weights& weights, int num_tokens, void* workspace, si
 }
 
 Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
-                        cudaStream_t stream) const {
+                        cudaStream_t stream, StepTimer* timer) const {
   if (weights.owner_ != this) return Status::InvalidArgument("the weights were packed by another encoder");
   if (call.batch < 0) return Status::InvalidArgument(Named("batch", call.batch) + " is negative");
   if (call.seq_len < 0) return Status::InvalidArgument(Named("seq_len", call.seq_len) + " is negative");
@@ -284,10 +289,14 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
     layout.token = buffers.token;
   }
   layout.tiles = buffers.tiles;
+  if (timer != nullptr) {
+    timer->Begin(FASTBERT_STEP_NOTHING, -1);
+    timer->Begin(FASTBERT_STEP_LAYOUT, -1);
+  }
   FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, TileSize(), &layout, stream));
   GemmRows gemm_rows;
   FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(rows, &gemm_rows));
-  return RunLayers({weights, call, buffers, layout, gemm_rows, rows, stream});
+  return RunLayers({weights, call, buffers, layout, gemm_rows, rows, stream, timer});
 }
 
 Status Encoder::RunLayers(const Pass& pass) const {
@@ -308,6 +317,7 @@ Status Encoder::RunLayers(const Pass& pass) const {
     pack.rows = pass.rows;
     pack.hidden = dimensions_.hidden;
     pack.padded_hidden = dimensions_.padded_hidden;
+    pass.Begin(FASTBERT_STEP_PACK, -1);
     FASTBERT_RETURN_IF_ERROR(LaunchPackRows(pack, config_.dtype, pass.stream));
     x = b.x;
   }
@@ -323,6 +333,7 @@ Status Encoder::RunLayers(const Pass& pass) const {
     first.gamma = pass.weights.layers_[0].attention_layer_norm_gamma;
     first.beta = pass.weights.layers_[0].attention_layer_norm_beta;
     first.normalized = b.normalized;
+    pass.Begin(FASTBERT_STEP_LAYER_NORM, 0);
     FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(first, config_.dtype, pass.stream));
   }
 
@@ -342,6 +353,7 @@ Status Encoder::RunLayers(const Pass& pass) const {
     middle.beta = pre ? layer.output_layer_norm_beta : layer.attention_layer_norm_beta;
     middle.sum = pre ? b.x : nullptr;
     middle.normalized = pre ? b.normalized : b.x;
+    pass.Begin(FASTBERT_STEP_LAYER_NORM, i);
     FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(middle, config_.dtype, pass.stream));
     x = b.x;
 
@@ -376,6 +388,7 @@ Status Encoder::RunLayers(const Pass& pass) const {
       end.token = output != nullptr ? pass.layout.token : nullptr;
       end.output_rows = static_cast<int64_t>(pass.layout.batch) * pass.layout.seq_len;
     }
+    pass.Begin(FASTBERT_STEP_LAYER_NORM, i);
     FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(end, config_.dtype, pass.stream));
   }
   return Status::Ok();
@@ -386,6 +399,7 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
   const Buffers& b = pass.buffers;
   const PackedLayer& layer = pass.weights.layers_[i];
   const GemmLayer& gemm = pass.weights.gemms_[i];
+  pass.Begin(FASTBERT_STEP_QKV, i);
   FASTBERT_RETURN_IF_ERROR(gemms_->Run(kGemmQkv, gemm, pass.gemm_rows, input, layer.qkv_kernel, b.qkv, b.gemm, pass.stream));
   AttentionArgs attention;
   attention.qkv = b.qkv;
@@ -395,7 +409,9 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
   attention.num_heads = dimensions_.num_heads;
   attention.head_size = dimensions_.padded_head;
   attention.scale = 1.0f / std::sqrt(static_cast<float>(dimensions_.head));
+  pass.Begin(FASTBERT_STEP_ATTENTION, i);
   FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention, config_.dtype, pass.stream));
+  pass.Begin(FASTBERT_STEP_ATTENTION_OUTPUT, i);
   return gemms_->Run(kGemmAttentionOutput, gemm, pass.gemm_rows, b.context, layer.attention_output_kernel, projection, b.gemm,
                      pass.stream);
 }
@@ -405,12 +421,14 @@ Status Encoder::FeedForward(const Pass& pass, int i, const void* input, void* pr
   const Buffers& b = pass.buffers;
   const PackedLayer& layer = pass.weights.layers_[i];
   const GemmLayer& gemm = pass.weights.gemms_[i];
+  pass.Begin(FASTBERT_STEP_INTERMEDIATE, i);
   FASTBERT_RETURN_IF_ERROR(
       gemms_->Run(kGemmIntermediate, gemm, pass.gemm_rows, input, layer.intermediate_kernel, b.inner, b.gemm, pass.stream));
   if (!gemms_->fuses_activation()) {
     FASTBERT_RETURN_IF_ERROR(LaunchBiasActivation(b.inner, layer.intermediate_bias, pass.rows, dimensions_.padded_inner,
                                                   config_.activation, config_.dtype, pass.stream));
   }
+  pass.Begin(FASTBERT_STEP_OUTPUT, i);
   return gemms_->Run(kGemmOutput, gemm, pass.gemm_rows, b.inner, layer.output_kernel, projection, b.gemm, pass.stream);
 }
 

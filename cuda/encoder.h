@@ -14,6 +14,7 @@
 #include "cuda/pack_weights.h"
 #include "cuda/sequence_layout.h"
 #include "cuda/status.h"
+#include "cuda/step_timer.h"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -42,8 +43,9 @@ class Encoder {
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const;
   // See fastbert_cuda_tune.
   Status Tune(const Weights& weights, int num_tokens, void* workspace, size_t workspace_bytes, cudaStream_t stream) const;
-  Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes,
-                 cudaStream_t stream) const;
+  // With a timer the steps of the pass are timed.
+  Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes, cudaStream_t stream,
+                 StepTimer* timer = nullptr) const;
 
  private:
   struct Buffers;

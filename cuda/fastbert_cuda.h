@@ -3,7 +3,7 @@
 //   fastbert_cuda_create -> fastbert_cuda_pack_weights (once per set of weights) -> fastbert_cuda_forward (any number of times)
 //
 // Every function returns FASTBERT_OK or an error code; fastbert_cuda_last_error() then describes it (thread-local). No function
-// but fastbert_cuda_tune blocks on the device, and forward allocates nothing. An encoder and packed weights may be used by many
+// but fastbert_cuda_tune and fastbert_cuda_profile blocks on the device, and forward allocates nothing. An encoder and packed weights may be used by many
 // threads and streams at once, each call with a workspace of its own.
 #ifndef TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
 #define TF_FASTBERT_CUDA_FASTBERT_CUDA_H_
@@ -72,6 +72,26 @@ typedef struct {
   int32_t remove_padding;          // 0: matrix products run over all B * S rows
 } FastBertCall;
 
+// Steps of a pass, for fastbert_cuda_profile. The four products are QKV, ATTENTION_OUTPUT, INTERMEDIATE (with its activation) and
+// OUTPUT; LAYER_NORM also adds bias and residual, and the last one puts the padding back.
+typedef enum {
+  FASTBERT_STEP_NOTHING = 0,  // two events with nothing in between: what measuring adds to each step
+  FASTBERT_STEP_LAYOUT,       // where each sequence's tokens are
+  FASTBERT_STEP_PACK,         // rows without padding
+  FASTBERT_STEP_QKV,
+  FASTBERT_STEP_ATTENTION,
+  FASTBERT_STEP_ATTENTION_OUTPUT,
+  FASTBERT_STEP_LAYER_NORM,
+  FASTBERT_STEP_INTERMEDIATE,
+  FASTBERT_STEP_OUTPUT
+} FastBertStepKind;
+
+typedef struct {
+  int32_t kind;   // FastBertStepKind
+  int32_t layer;  // -1: outside of the layers
+  float milliseconds;
+} FastBertStep;
+
 typedef struct FastBertCudaEncoder FastBertCudaEncoder;
 typedef struct FastBertCudaWeights FastBertCudaWeights;
 
@@ -100,6 +120,14 @@ FASTBERT_API FastBertStatus fastbert_cuda_tune(const FastBertCudaEncoder* encode
 FASTBERT_API FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
                                                   const FastBertCall* call, void* workspace, size_t workspace_bytes,
                                                   void* stream);
+
+// Runs one forward pass with an event around each step of the layer loop, waits for it, and writes at most `capacity` steps in
+// their order (2 * num_layers LAYER_NORMs and 5 other steps a layer, and a few around them). Nothing is replayed from a CUDA graph
+// here, so steps of a few microseconds are right only if the stream is busy while the host queues the pass: queue a millisecond of
+// other work on it first.
+FASTBERT_API FastBertStatus fastbert_cuda_profile(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
+                                                  const FastBertCall* call, void* workspace, size_t workspace_bytes,
+                                                  void* stream, FastBertStep* steps, int32_t capacity, int32_t* num_steps);
 
 FASTBERT_API const char* fastbert_cuda_last_error(void);
 

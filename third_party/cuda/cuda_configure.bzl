@@ -17,7 +17,7 @@ _BUILD = """package(default_visibility = ["//visibility:public"])
 cc_library(
     name = "cudart",
     srcs = ["libcudart_static.a"],
-    hdrs = glob(["include/*.h", "include/*.hpp", "include/crt/**", "include/nv/**"]),
+    hdrs = glob(["include/*.h", "include/*.hpp", "include/crt/**", "include/nvtx3/**", "include/nv/**"]),
     includes = ["include"],
     linkopts = ["-ldl", "-lpthread", "-lrt"],
 )
