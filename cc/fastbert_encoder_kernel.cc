@@ -4,10 +4,13 @@
 #include <limits>
 #include <mutex>
 
+#include "cc/amax_list.h"
+#include "cc/quantization_attr.h"
 #include "cc/tensor_buffers.h"
 #include "cc/thread_pool.h"
 #include "cc/valid_tokens.h"
 #include "cc/weight_fields.h"
+#include "tensorflow/core/platform/errors.h"
 #ifdef TF_FASTBERT_CUDA
 #include "xla/stream_executor/stream.h"
 #endif
@@ -53,7 +56,7 @@ FastBertEncoderKernel::FastBertEncoderKernel(OpKernelConstruction* ctx, bool on_
   OP_REQUIRES_OK(ctx, ctx->GetAttr("precision", &precision));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("weights", &weights));
   OP_REQUIRES(ctx, int64_t{config_.num_heads} * config_.size_per_head <= kMaxInt,
-              absl::InvalidArgumentError("FastBertEncoder: num_heads * size_per_head is too large"));
+              absl::InvalidArgumentError(type_string() + ": num_heads * size_per_head is too large"));
   config_.hidden_size = config_.num_heads * config_.size_per_head;
   config_.dtype = dtype == tensorflow::DT_FLOAT  ? DataType::kFloat32
                   : dtype == tensorflow::DT_HALF ? DataType::kFloat16
@@ -64,9 +67,15 @@ FastBertEncoderKernel::FastBertEncoderKernel(OpKernelConstruction* ctx, bool on_
   config_.layer_norm = layer_norm == "pre" ? LayerNormPlacement::kPre : LayerNormPlacement::kPost;
   config_.precision = precision == "tf32" ? Precision::kTf32 : Precision::kDefault;
   immutable_weights_ = weights == "immutable";
+  if (ctx->HasAttr("quantization")) OP_REQUIRES_OK(ctx, NameOp(ReadQuantization(ctx, &config_.quantization)));
 }
 
-void FastBertEncoderKernel::Compute(OpKernelContext* ctx) { OP_REQUIRES_OK(ctx, Run(ctx)); }
+void FastBertEncoderKernel::Compute(OpKernelContext* ctx) { OP_REQUIRES_OK(ctx, NameOp(Run(ctx))); }
+
+absl::Status FastBertEncoderKernel::NameOp(const absl::Status& status) const {
+  if (status.ok()) return status;
+  return tensorflow::errors::CreateWithUpdatedMessage(status, type_string() + ": " + std::string(status.message()));
+}
 
 absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
   const Tensor& hidden_states = ctx->input(0);
@@ -78,6 +87,8 @@ absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
   Layers layers(config_.num_layers);
   int inner_size = 0;
   TF_RETURN_IF_ERROR(ReadWeights(ctx, &layers, &inner_size));
+  AmaxLists amax_lists;
+  TF_RETURN_IF_ERROR(ReadAmaxLists(ctx, inner_size, &amax_lists));
   Model* model = nullptr;
   TF_RETURN_IF_ERROR(FindModel(inner_size, &model));
 
@@ -92,7 +103,7 @@ absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
   const ParallelFor parallel_for = MakeParallelFor(workers);
   void* stream = StreamOf(ctx, on_gpu_);
   std::shared_ptr<WeightSet> weights;
-  TF_RETURN_IF_ERROR(model->weights.Get(ctx, *model->encoder, layers.data(), stream, &parallel_for, &weights));
+  TF_RETURN_IF_ERROR(model->weights.Get(ctx, *model->encoder, layers.data(), amax_lists.data(), stream, &parallel_for, &weights));
 
   EncoderCall call;
   call.input = hidden_states.tensor_data().data();
@@ -115,14 +126,14 @@ absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
 absl::Status FastBertEncoderKernel::CheckHiddenStates(const Tensor& hidden_states) const {
   const TensorShape& shape = hidden_states.shape();
   if (shape.dims() != 3 || shape.dim_size(2) != config_.hidden_size) {
-    return absl::InvalidArgumentError("FastBertEncoder: hidden_states has shape " + shape.DebugString() +
+    return absl::InvalidArgumentError("hidden_states has shape " + shape.DebugString() +
                                       ", expected [batch, seq_len, " + std::to_string(config_.hidden_size) +
                                       "], because num_heads = " + std::to_string(config_.num_heads) +
                                       " and size_per_head = " + std::to_string(config_.size_per_head));
   }
   // Backends count tokens in an int. Checked by division: one of the two may be 0.
   if (shape.dim_size(1) > 0 && shape.dim_size(0) > kMaxInt / shape.dim_size(1)) {
-    return absl::InvalidArgumentError("FastBertEncoder: hidden_states has too many tokens: shape " + shape.DebugString());
+    return absl::InvalidArgumentError("hidden_states has too many tokens: shape " + shape.DebugString());
   }
   return absl::OkStatus();
 }
@@ -131,7 +142,7 @@ absl::Status FastBertEncoderKernel::ReadWeights(OpKernelContext* ctx, Layers* la
   const Tensor& kernel = ctx->input(WeightInput(kIntermediateKernelField, 0, config_.num_layers));
   const int64_t inner = kernel.dims() == 2 ? kernel.dim_size(1) : 0;
   if (inner < 1 || inner > kMaxInt) {
-    return absl::InvalidArgumentError("FastBertEncoder: intermediate_kernel[0] has shape " + kernel.shape().DebugString() +
+    return absl::InvalidArgumentError("intermediate_kernel[0] has shape " + kernel.shape().DebugString() +
                                       ", expected [" + std::to_string(config_.hidden_size) + ", inner size of 1 or more]");
   }
   for (int field = 0; field < kNumWeightFields; ++field) {
@@ -142,7 +153,7 @@ absl::Status FastBertEncoderKernel::ReadWeights(OpKernelContext* ctx, Layers* la
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       const Tensor& tensor = ctx->input(WeightInput(field, layer, config_.num_layers));
       if (tensor.dims() != rank || tensor.dim_size(0) != rows || (rank == 2 && tensor.dim_size(1) != columns)) {
-        return absl::InvalidArgumentError("FastBertEncoder: " + std::string(f.name) + "[" + std::to_string(layer) +
+        return absl::InvalidArgumentError("" + std::string(f.name) + "[" + std::to_string(layer) +
                                           "] has shape " + tensor.shape().DebugString() + ", expected [" + std::to_string(rows) +
                                           (rank == 2 ? "," + std::to_string(columns) : "") + "]");
       }
@@ -153,9 +164,23 @@ absl::Status FastBertEncoderKernel::ReadWeights(OpKernelContext* ctx, Layers* la
   return absl::OkStatus();
 }
 
+absl::Status FastBertEncoderKernel::ReadAmaxLists(OpKernelContext* ctx, int inner_size, AmaxLists* lists) const {
+  if (config_.quantization == Quantization::kNone) return absl::OkStatus();
+  const int64_t size = AmaxListSize(config_.hidden_size, inner_size);
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    const Tensor& tensor = ctx->input(FirstAmaxInput(config_.num_layers) + layer);
+    if (tensor.dims() != 1 || tensor.dim_size(0) != size) {
+      return absl::InvalidArgumentError("amax_list[" + std::to_string(layer) + "] has shape " + tensor.shape().DebugString() +
+                                        ", expected [" + std::to_string(size) + "]");
+    }
+    lists->push_back(reinterpret_cast<const float*>(tensor.tensor_data().data()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FastBertEncoderKernel::FindModel(int inner_size, Model** model) {
   const auto find = [&] {
-    const auto found = std::find_if(models_.begin(), models_.end(), [&](const auto& m) { return m->inner_size == inner_size; });
+    const auto found = std::find_if(models_.begin(), models_.end(), [&](const auto& m) { return m->config.inner_size == inner_size; });
     *model = found == models_.end() ? nullptr : found->get();
     return *model != nullptr;
   };
@@ -165,10 +190,9 @@ absl::Status FastBertEncoderKernel::FindModel(int inner_size, Model** model) {
   }
   std::unique_lock<std::shared_mutex> lock(models_mutex_);
   if (find()) return absl::OkStatus();
-  auto created = std::make_unique<Model>(config_.num_layers, immutable_weights_, on_gpu_);
-  created->inner_size = inner_size;
   EncoderConfig config = config_;
   config.inner_size = inner_size;
+  auto created = std::make_unique<Model>(config, immutable_weights_, on_gpu_);
   TF_RETURN_IF_ERROR(ToAbsl(CreateEncoder(config, on_gpu_, &created->encoder)));
   *model = created.get();
   models_.push_back(std::move(created));
@@ -182,8 +206,9 @@ class CpuKernel : public FastBertEncoderKernel {
   explicit CpuKernel(OpKernelConstruction* ctx) : FastBertEncoderKernel(ctx, /*on_gpu=*/false) {}
 };
 
-#define REGISTER_CPU(T) \
-  REGISTER_KERNEL_BUILDER(Name("FastBertEncoder").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), CpuKernel)
+#define REGISTER_CPU(T)                                                                                             \
+  REGISTER_KERNEL_BUILDER(Name("FastBertEncoder").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), CpuKernel); \
+  REGISTER_KERNEL_BUILDER(Name("FastBertQuantizedEncoder").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), CpuKernel)
 REGISTER_CPU(float);
 REGISTER_CPU(Eigen::half);
 REGISTER_CPU(Eigen::bfloat16);
@@ -195,10 +220,17 @@ class GpuKernel : public FastBertEncoderKernel {
   explicit GpuKernel(OpKernelConstruction* ctx) : FastBertEncoderKernel(ctx, /*on_gpu=*/true) {}
 };
 
-// sequence_length stays on the host: its values are checked and its sum sizes everything without waiting for the GPU.
-#define REGISTER_GPU(T)    \
-  REGISTER_KERNEL_BUILDER( \
-      Name("FastBertEncoder").Device(tensorflow::DEVICE_GPU).HostMemory("sequence_length").TypeConstraint<T>("T"), GpuKernel)
+// sequence_length stays on the host: its values are checked and its sum sizes everything without waiting for the GPU. amax_list
+// does, because its ranges are checked and become arguments of kernels.
+#define REGISTER_GPU(T)                                                                                                      \
+  REGISTER_KERNEL_BUILDER(                                                                                                   \
+      Name("FastBertEncoder").Device(tensorflow::DEVICE_GPU).HostMemory("sequence_length").TypeConstraint<T>("T"), GpuKernel); \
+  REGISTER_KERNEL_BUILDER(Name("FastBertQuantizedEncoder")                                                                   \
+                              .Device(tensorflow::DEVICE_GPU)                                                                \
+                              .HostMemory("sequence_length")                                                                 \
+                              .HostMemory("amax_list")                                                                       \
+                              .TypeConstraint<T>("T"),                                                                       \
+                          GpuKernel)
 REGISTER_GPU(float);
 REGISTER_GPU(Eigen::half);
 REGISTER_GPU(Eigen::bfloat16);

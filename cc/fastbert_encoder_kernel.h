@@ -1,5 +1,6 @@
-// The OpKernel of FastBertEncoder, the same for both devices: it checks the inputs, finds the prepared weights, takes memory from
-// TensorFlow, and calls the backend.
+// The OpKernel of FastBertEncoder and FastBertQuantizedEncoder, the same for both devices: it checks the inputs, finds the prepared
+// weights, takes memory from TensorFlow, and calls the backend. The two ops differ in EncoderConfig::quantization and in the input
+// amax_list alone.
 #ifndef TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_
 #define TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_
 
@@ -26,16 +27,19 @@ class FastBertEncoderKernel : public tensorflow::OpKernel {
   // The backend for one inner size, which is known only from the weights. There is more than one where eager execution lets
   // models share the kernel.
   struct Model {
-    Model(int num_layers, bool immutable, bool on_gpu) : weights(num_layers, immutable, on_gpu) {}
-    int inner_size = 0;
+    Model(const EncoderConfig& config, bool immutable, bool on_gpu) : config(config), weights(config, immutable, on_gpu) {}
+    const EncoderConfig config;
     std::unique_ptr<Encoder> encoder;
     WeightCache weights;
   };
   using Layers = absl::InlinedVector<LayerWeights, 24>;
+  using AmaxLists = absl::InlinedVector<const float*, 24>;  // empty without quantization
 
+  absl::Status NameOp(const absl::Status& status) const;  // with the op's type in front of the message
   absl::Status Run(tensorflow::OpKernelContext* ctx);
   absl::Status CheckHiddenStates(const tensorflow::Tensor& hidden_states) const;
   absl::Status ReadWeights(tensorflow::OpKernelContext* ctx, Layers* layers, int* inner_size) const;
+  absl::Status ReadAmaxLists(tensorflow::OpKernelContext* ctx, int inner_size, AmaxLists* lists) const;
   absl::Status FindModel(int inner_size, Model** model);
 
   const bool on_gpu_;

@@ -1,95 +1,8 @@
-// The FastBertEncoder op: its interface, its shape function, its documentation.
-#include <cstdint>
-#include <string>
-
-#include "cc/weight_fields.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
+// The FastBertEncoder op: its interface and its documentation.
+#include "cc/encoder_shape.h"
 #include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace tf_fastbert {
-namespace {
-
-using tensorflow::shape_inference::DimensionHandle;
-using tensorflow::shape_inference::InferenceContext;
-using tensorflow::shape_inference::ShapeHandle;
-
-// Every check failure names the input it is about: the messages of InferenceContext itself only speak of dimensions.
-absl::Status Explain(const absl::Status& status, InferenceContext* c, const std::string& input, ShapeHandle shape,
-                     const char* expected) {
-  if (status.ok()) return status;
-  return absl::InvalidArgumentError("FastBertEncoder: " + input + " has shape " + c->DebugString(shape) + ", expected " +
-                                    expected + " (" + std::string(status.message()) + ")");
-}
-
-absl::Status InferShape(InferenceContext* c) {
-  int64_t num_layers, num_heads, size_per_head;
-  bool all_layers;
-  TF_RETURN_IF_ERROR(c->GetAttr("num_layers", &num_layers));
-  TF_RETURN_IF_ERROR(c->GetAttr("num_heads", &num_heads));
-  TF_RETURN_IF_ERROR(c->GetAttr("size_per_head", &size_per_head));
-  TF_RETURN_IF_ERROR(c->GetAttr("all_layers", &all_layers));
-  const std::string attrs = "num_heads = " + std::to_string(num_heads) + ", size_per_head = " + std::to_string(size_per_head);
-  if (size_per_head % 2 != 0 || size_per_head > 128) {
-    return absl::UnimplementedError("FastBertEncoder: size_per_head must be even and at most 128, but is " +
-                                    std::to_string(size_per_head));
-  }
-  // Also keeps the product below from overflowing.
-  if (num_heads > (int64_t{1} << 20)) return absl::InvalidArgumentError("FastBertEncoder: too many heads: " + attrs);
-
-  ShapeHandle hidden_states;
-  TF_RETURN_IF_ERROR(
-      Explain(c->WithRank(c->input(0), 3, &hidden_states), c, "hidden_states", c->input(0), "[batch, seq_len, hidden_size]"));
-  DimensionHandle hidden_size;
-  TF_RETURN_IF_ERROR(Explain(c->WithValue(c->Dim(hidden_states, 2), num_heads * size_per_head, &hidden_size), c, "hidden_states",
-                             hidden_states, ("hidden_size = num_heads * size_per_head with " + attrs).c_str()));
-  TF_RETURN_IF_ERROR(c->ReplaceDim(hidden_states, 2, hidden_size, &hidden_states));
-
-  // [batch] lengths or a [batch, seq_len] mask; both say something about the output's shape.
-  const ShapeHandle lengths = c->input(1);
-  const char* lengths_expected = "[batch] (lengths) or [batch, seq_len] (a mask), like hidden_states";
-  if (c->RankKnown(lengths)) {
-    const int rank = c->Rank(lengths);
-    if (rank != 1 && rank != 2) {
-      return Explain(absl::InvalidArgumentError("wrong rank"), c, "sequence_length", lengths, lengths_expected);
-    }
-    for (int i = 0; i < rank; ++i) {
-      DimensionHandle dim;
-      TF_RETURN_IF_ERROR(
-          Explain(c->Merge(c->Dim(lengths, i), c->Dim(hidden_states, i), &dim), c, "sequence_length", lengths, lengths_expected));
-      TF_RETURN_IF_ERROR(c->ReplaceDim(hidden_states, i, dim, &hidden_states));
-    }
-  }
-
-  DimensionHandle inner_size = c->UnknownDim();
-  for (int field = 0; field < kNumWeightFields; ++field) {
-    const WeightField& f = kWeightFields[field];
-    const bool is_kernel = f.columns != Dim::kNone;
-    for (int layer = 0; layer < num_layers; ++layer) {
-      const ShapeHandle shape = c->input(WeightInput(field, layer, num_layers));
-      const std::string name = std::string(f.name) + "[" + std::to_string(layer) + "]";
-      const std::string h = std::to_string(num_heads * size_per_head), inner = c->DebugString(inner_size);
-      const auto text = [&](Dim d) { return d == Dim::kHidden ? h : inner; };
-      const std::string expected = "[" + text(f.rows) + (is_kernel ? ", " + text(f.columns) : "") + "]";
-      ShapeHandle ranked;
-      TF_RETURN_IF_ERROR(Explain(c->WithRank(shape, is_kernel ? 2 : 1, &ranked), c, name, shape, expected.c_str()));
-      for (int i = 0; i < (is_kernel ? 2 : 1); ++i) {
-        const Dim which = i == 0 ? f.rows : f.columns;
-        DimensionHandle merged;
-        TF_RETURN_IF_ERROR(Explain(c->Merge(c->Dim(ranked, i), which == Dim::kHidden ? hidden_size : inner_size, &merged), c,
-                                   name, shape, expected.c_str()));
-        if (which == Dim::kInner) inner_size = merged;
-      }
-    }
-  }
-
-  ShapeHandle output = hidden_states;
-  if (all_layers) TF_RETURN_IF_ERROR(c->Concatenate(c->Vector(num_layers), hidden_states, &output));
-  c->set_output(0, output);
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 REGISTER_OP("FastBertEncoder")
     .Input("hidden_states: T")
@@ -122,7 +35,7 @@ REGISTER_OP("FastBertEncoder")
     .Attr("all_layers: bool = false")
     .Attr("precision: {'default', 'tf32'} = 'default'")
     .Attr("weights: {'checked', 'immutable'} = 'checked'")
-    .SetShapeFn(InferShape)
+    .SetShapeFn(InferEncoderShape)
     .Doc(R"doc(
 BERT's encoder: all transformer layers in one op, for inference.
 

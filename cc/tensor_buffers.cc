@@ -6,20 +6,19 @@
 namespace tf_fastbert {
 
 absl::Status ToAbsl(const Status& status) {
-  const std::string message = "FastBertEncoder: " + status.message;
   switch (status.code) {
     case Status::kOk:
       return absl::OkStatus();
     case Status::kInvalidArgument:
-      return absl::InvalidArgumentError(message);
+      return absl::InvalidArgumentError(status.message);
     case Status::kUnimplemented:
-      return absl::UnimplementedError(message);
+      return absl::UnimplementedError(status.message);
     case Status::kResourceExhausted:
-      return absl::ResourceExhaustedError(message);
+      return absl::ResourceExhaustedError(status.message);
     case Status::kInternal:
-      return absl::InternalError(message);
+      return absl::InternalError(status.message);
   }
-  return absl::InternalError(message);
+  return absl::InternalError(status.message);
 }
 
 absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor,
@@ -29,7 +28,7 @@ absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, con
   const tensorflow::TensorShape shape({static_cast<int64_t>(bytes + kAlignment)});
   const absl::Status status = ctx->allocate_temp(tensorflow::DT_UINT8, shape, tensor);
   if (!status.ok()) {
-    return absl::ResourceExhaustedError("FastBertEncoder: no memory for " + std::string(what) + " of " + std::to_string(bytes) +
+    return absl::ResourceExhaustedError("no memory for " + std::string(what) + " of " + std::to_string(bytes) +
                                         " bytes: " + std::string(status.message()));
   }
   const uintptr_t address = reinterpret_cast<uintptr_t>(tensor->flat<uint8_t>().data());

@@ -25,7 +25,7 @@ absl::Status ReadLengths(tensorflow::OpKernelContext* ctx, const int32_t* values
   std::copy(values, values + batch, lengths);
   for (int64_t b = 0; b < batch; ++b) {
     if (lengths[b] < 0 || lengths[b] > seq_len) {
-      return absl::InvalidArgumentError("FastBertEncoder: sequence_length[" + std::to_string(b) +
+      return absl::InvalidArgumentError("sequence_length[" + std::to_string(b) +
                                         "] = " + std::to_string(lengths[b]) +
                                         ", but it must be between 0 and seq_len = " + std::to_string(seq_len));
     }
@@ -68,7 +68,7 @@ absl::Status ReadValidTokens(tensorflow::OpKernelContext* ctx, const tensorflow:
   if (shape.dims() == 2 && shape.dim_size(0) == batch && shape.dim_size(1) == seq_len) {
     return ReadMask(ctx, values, batch, seq_len, tokens);
   }
-  return absl::InvalidArgumentError("FastBertEncoder: sequence_length has shape " + shape.DebugString() +
+  return absl::InvalidArgumentError("sequence_length has shape " + shape.DebugString() +
                                     ", expected [batch] = [" + std::to_string(batch) + "] (lengths) or [batch, seq_len] = [" +
                                     std::to_string(batch) + "," + std::to_string(seq_len) + "] (a mask)");
 }

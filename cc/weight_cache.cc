@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "cc/amax_list.h"
 #include "cc/content_hash.h"
 #include "cc/tensor_buffers.h"
 #include "cc/weight_fields.h"
@@ -15,19 +16,20 @@ namespace {
 
 constexpr size_t kMaxSets = 4;
 
-uint64_t HashInputs(tensorflow::OpKernelContext* ctx, int num_layers, const ParallelFor& parallel_for) {
+// Of the inputs from `first` on.
+uint64_t HashInputs(tensorflow::OpKernelContext* ctx, int first, const ParallelFor& parallel_for) {
   std::vector<std::pair<const void*, size_t>> ranges;
-  ranges.reserve(kNumWeightFields * num_layers);
-  for (int i = 0; i < kNumWeightFields * num_layers; ++i) {
-    const tensorflow::Tensor& tensor = ctx->input(kFirstWeightInput + i);
+  ranges.reserve(ctx->num_inputs() - first);
+  for (int i = first; i < ctx->num_inputs(); ++i) {
+    const tensorflow::Tensor& tensor = ctx->input(i);
     ranges.emplace_back(tensor.tensor_data().data(), tensor.tensor_data().size());
   }
   return HashRanges(ranges, parallel_for);
 }
 
-bool OwnsAllInputs(tensorflow::OpKernelContext* ctx, int num_layers) {
-  for (int i = 0; i < kNumWeightFields * num_layers; ++i) {
-    const tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(&ctx->input(kFirstWeightInput + i));
+bool OwnsAllInputs(tensorflow::OpKernelContext* ctx) {
+  for (int i = kFirstWeightInput; i < ctx->num_inputs(); ++i) {
+    const tensorflow::TensorBuffer* buffer = tensorflow::DMAHelper::buffer(&ctx->input(i));
     if (!buffer->OwnsMemory()) return false;
   }
   return true;
@@ -35,24 +37,28 @@ bool OwnsAllInputs(tensorflow::OpKernelContext* ctx, int num_layers) {
 
 }  // namespace
 
-absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers, void* stream,
-                              const ParallelFor* parallel_for, std::shared_ptr<WeightSet>* weights) {
-  Key key = {layers, immutable_ && OwnsAllInputs(ctx, num_layers_), 0};
+absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers,
+                              const float* const* amax_lists, void* stream, const ParallelFor* parallel_for,
+                              std::shared_ptr<WeightSet>* weights) {
+  Key key = {layers, amax_lists, immutable_ && OwnsAllInputs(ctx), 0};
   if (!key.immutable && on_gpu_) {
     *weights = NewSet(ctx, key);
     return Prepare(ctx, encoder, stream, parallel_for, weights->get());
   }
   while (true) {
-    if (!key.immutable) key.hash = HashInputs(ctx, num_layers_, *parallel_for);
+    if (!key.immutable) key.hash = HashInputs(ctx, kFirstWeightInput, *parallel_for);
     std::shared_ptr<WeightSet> set = Find(key);
-    if (set == nullptr) set = FindOrAdd(ctx, key);
+    if (set == nullptr) {
+      if (key.immutable && quantized()) key.hash = HashInputs(ctx, FirstAmaxInput(config_.num_layers), *parallel_for);
+      set = FindOrAdd(ctx, key);
+    }
     set->last_used_.store(++clock_, std::memory_order_relaxed);
     bool prepared_here = false;
     std::call_once(set->once_, [&] {
       prepared_here = true;
       set->status_ = Prepare(ctx, encoder, stream, parallel_for, set.get());
       // Weights that were overwritten after they were hashed: the set does not hold what its hash says.
-      set->overwritten_ = !key.immutable && set->status_.ok() && HashInputs(ctx, num_layers_, *parallel_for) != key.hash;
+      set->overwritten_ = !key.immutable && set->status_.ok() && HashInputs(ctx, kFirstWeightInput, *parallel_for) != key.hash;
       // The next call tries again; those already waiting get this error.
       if (!set->status_.ok() || set->overwritten_) Remove(set.get());
     });
@@ -66,40 +72,54 @@ absl::Status WeightCache::Get(tensorflow::OpKernelContext* ctx, const Encoder& e
 
 std::shared_ptr<WeightSet> WeightCache::NewSet(tensorflow::OpKernelContext* ctx, const Key& key) const {
   auto set = std::make_shared<WeightSet>();
-  set->layers_.assign(key.layers, key.layers + num_layers_);
+  set->layers_.assign(key.layers, key.layers + config_.num_layers);
+  if (quantized()) set->amax_lists_.assign(key.amax_lists, key.amax_lists + config_.num_layers);
   set->immutable_ = key.immutable;
   set->hash_ = key.hash;
   if (key.immutable) {
     // Once for each buffer, also where layers share weights: NeverUsedAgain counts references.
     std::set<const void*> held;
-    for (int i = 0; i < kNumWeightFields * num_layers_; ++i) {
-      const tensorflow::Tensor& tensor = ctx->input(kFirstWeightInput + i);
+    for (int i = kFirstWeightInput; i < FirstAmaxInput(config_.num_layers); ++i) {
+      const tensorflow::Tensor& tensor = ctx->input(i);
       if (held.insert(tensor.tensor_data().data()).second) set->sources_.push_back(tensor);
     }
+    for (int i = FirstAmaxInput(config_.num_layers); i < ctx->num_inputs(); ++i) set->ranges_.push_back(ctx->input(i));
   }
   return set;
 }
 
 absl::Status WeightCache::Prepare(tensorflow::OpKernelContext* ctx, const Encoder& encoder, void* stream,
                                   const ParallelFor* parallel_for, WeightSet* set) const {
+  std::vector<LayerRanges> ranges;
+  if (quantized()) {
+    const Status parsed = ParseAmaxLists(config_, set->amax_lists_.data(), &ranges);
+    if (!parsed.ok()) return ToAbsl(parsed);
+  }
   void* buffer = nullptr;
   const absl::Status status = AllocateAligned(ctx, encoder.PreparedBytes(), "prepared weights", &set->buffer_, &buffer);
   if (!status.ok()) return status;
-  return ToAbsl(encoder.Prepare(set->layers_.data(), /*ranges=*/nullptr, buffer, stream, parallel_for, &set->prepared_));
+  return ToAbsl(encoder.Prepare(set->layers_.data(), quantized() ? ranges.data() : nullptr, buffer, stream, parallel_for,
+                                &set->prepared_));
 }
 
-bool WeightCache::SameAddresses(const WeightSet& set, const Key& key) const {
-  return std::memcmp(set.layers_.data(), key.layers, num_layers_ * sizeof(LayerWeights)) == 0;
+bool WeightCache::SameWeights(const WeightSet& set, const Key& key) const {
+  return std::memcmp(set.layers_.data(), key.layers, config_.num_layers * sizeof(LayerWeights)) == 0;
+}
+
+bool WeightCache::SameRanges(const WeightSet& set, const Key& key) const {
+  return set.hash_ == key.hash || std::equal(set.amax_lists_.begin(), set.amax_lists_.end(), key.amax_lists);
 }
 
 bool WeightCache::Matches(const WeightSet& set, const Key& key) const {
-  return set.immutable_ == key.immutable && (key.immutable ? SameAddresses(set, key) : set.hash_ == key.hash);
+  if (set.immutable_ != key.immutable) return false;
+  return key.immutable ? SameWeights(set, key) && SameRanges(set, key) : set.hash_ == key.hash;
 }
 
-// Immutable: a buffer that nobody but us refers to. Checked: the same buffers with other contents.
+// For a set that does not match. The same buffers with other contents, or with other ranges; immutable: a buffer that nobody but us
+// refers to.
 bool WeightCache::NeverUsedAgain(const WeightSet& set, const Key& key) const {
-  if (!set.immutable_) return SameAddresses(set, key);
-  return std::any_of(set.sources_.begin(), set.sources_.end(), [](const tensorflow::Tensor& t) { return t.RefCountIsOne(); });
+  if (SameWeights(set, key)) return true;
+  return set.immutable_ && std::any_of(set.sources_.begin(), set.sources_.end(), [](const tensorflow::Tensor& t) { return t.RefCountIsOne(); });
 }
 
 std::shared_ptr<WeightSet> WeightCache::Find(const Key& key) {

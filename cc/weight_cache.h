@@ -15,6 +15,10 @@
 // A call with `immutable` is still treated as `checked` if a buffer's memory is not TensorFlow's own: an array that a session
 // feeds in place of a constant, or a DLPack tensor that a variable was assigned from, can be overwritten behind its back.
 //
+// The ranges of quantized layers (amax_list) belong to a set as its weights do, under both attrs. They are in host memory and small,
+// and on a GPU those of a variable come as a new copy for each call: so where the addresses of weights are compared, ranges at
+// another address are compared by a hash of their contents.
+//
 // A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op. The mixture is not kept: a
 // `checked` set is hashed again when it has been prepared, and dropped if the weights have changed meanwhile.
 //
@@ -43,10 +47,12 @@ class WeightSet {
 
  private:
   friend class WeightCache;
-  std::vector<LayerWeights> layers_;  // the addresses it was made of
+  std::vector<LayerWeights> layers_;      // the addresses it was made of
+  std::vector<const float*> amax_lists_;  // likewise; empty without quantization
   bool immutable_ = false;
-  uint64_t hash_ = 0;                        // checked: of the contents
-  std::vector<tensorflow::Tensor> sources_;  // immutable: the references
+  uint64_t hash_ = 0;                        // checked: of all contents; immutable: of the ranges, 0 without quantization
+  std::vector<tensorflow::Tensor> sources_;  // immutable: the references to weights
+  std::vector<tensorflow::Tensor> ranges_;   // immutable: the references to ranges
   std::once_flag once_;                      // preparation, on the first caller's thread; others wait for it
   absl::Status status_;
   bool overwritten_ = false;  // checked: the weights changed while they were prepared
@@ -57,30 +63,37 @@ class WeightSet {
 
 class WeightCache {
  public:
-  WeightCache(int num_layers, bool immutable, bool on_gpu) : num_layers_(num_layers), immutable_(immutable), on_gpu_(on_gpu) {}
+  WeightCache(const EncoderConfig& config, bool immutable, bool on_gpu)
+      : config_(config), immutable_(immutable), on_gpu_(on_gpu) {}
 
-  // The weights are the inputs of `ctx`, checked by the caller, and `layers` holds their addresses.
-  absl::Status Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers, void* stream,
-                   const ParallelFor* parallel_for, std::shared_ptr<WeightSet>* weights);
+  // The weights are the inputs of `ctx`, their shapes checked by the caller, and `layers` and, with quantization, `amax_lists` hold
+  // their addresses.
+  absl::Status Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers,
+                   const float* const* amax_lists, void* stream, const ParallelFor* parallel_for,
+                   std::shared_ptr<WeightSet>* weights);
 
  private:
   // What a call asks for.
   struct Key {
     const LayerWeights* layers;
+    const float* const* amax_lists;
     bool immutable;
-    uint64_t hash;
+    uint64_t hash;  // as WeightSet::hash_; immutable: 0 before it is computed
   };
   std::shared_ptr<WeightSet> NewSet(tensorflow::OpKernelContext* ctx, const Key& key) const;
   absl::Status Prepare(tensorflow::OpKernelContext* ctx, const Encoder& encoder, void* stream, const ParallelFor* parallel_for,
                        WeightSet* set) const;
-  bool SameAddresses(const WeightSet& set, const Key& key) const;
+  bool SameWeights(const WeightSet& set, const Key& key) const;
+  bool SameRanges(const WeightSet& set, const Key& key) const;
   bool Matches(const WeightSet& set, const Key& key) const;
   bool NeverUsedAgain(const WeightSet& set, const Key& key) const;
   std::shared_ptr<WeightSet> Find(const Key& key);
   std::shared_ptr<WeightSet> FindOrAdd(tensorflow::OpKernelContext* ctx, const Key& key);
   void Remove(const WeightSet* set);
 
-  const int num_layers_;
+  bool quantized() const { return config_.quantization != Quantization::kNone; }
+
+  const EncoderConfig config_;
   const bool immutable_;
   const bool on_gpu_;
   std::atomic<uint64_t> clock_{0};

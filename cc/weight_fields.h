@@ -38,10 +38,12 @@ inline constexpr WeightField kWeightFields[kNumWeightFields] = {
     {"output_layer_norm_beta", &LayerWeights::output_layer_norm_beta, Dim::kHidden, Dim::kNone},
 };
 
-// Op inputs: hidden_states, sequence_length, then for each field a list of num_layers tensors.
+// Inputs of both ops: hidden_states, sequence_length, then for each field a list of num_layers tensors.
 constexpr int kFirstWeightInput = 2;
 constexpr int WeightInput(int field, int layer, int num_layers) { return kFirstWeightInput + field * num_layers + layer; }
 constexpr int kIntermediateKernelField = 10;
+// FastBertQuantizedEncoder's last list, amax_list, comes behind the weights.
+constexpr int FirstAmaxInput(int num_layers) { return WeightInput(kNumWeightFields, 0, num_layers); }
 
 }  // namespace tf_fastbert
 
