@@ -20,6 +20,7 @@ _MEMBERS = {
     "unpatch": "patching",
     "patched": "patching",
     "fast_bert_encoder": "ops",
+    "fast_bert_quantized_encoder": "ops",
     "LayerWeights": "ops",
     "build_info": "ops",
     "encoder": "encoder",

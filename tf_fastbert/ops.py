@@ -13,54 +13,28 @@ import os
 import pathlib
 import sys
 import threading
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
+
+from tf_fastbert import op_inputs
+from tf_fastbert.op_inputs import LayerWeights, full_length, weight_shapes
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _LIBRARY_NAME = "libtf_fastbert.so"
 _BUILD_INFO_MARKER = b"tf_fastbert_build_info={"
 _ONEDNN = "libdnnl.so.3"
 
+_CHOICES = {
+    "activation": ("gelu_tanh", "gelu_erf", "relu"),
+    "layer_norm": ("post", "pre"),
+    "precision": ("default", "tf32"),
+    "quantization": ("int8_mode1", "int8_mode2", "fp8"),
+}
+
 _lock = threading.Lock()
 _module: Any = None
-
-
-class LayerWeights(NamedTuple):
-    """One layer's weights: tensors, variables or arrays of one dtype, in the shapes of Google's checkpoints.
-
-    H = hidden size, I = inner size. Kernels have the input dimension first.
-    """
-
-    query_kernel: Any  # [H, H]
-    query_bias: Any  # [H]
-    key_kernel: Any  # [H, H]
-    key_bias: Any  # [H]
-    value_kernel: Any  # [H, H]
-    value_bias: Any  # [H]
-    attention_output_kernel: Any  # [H, H]
-    attention_output_bias: Any  # [H]
-    attention_layer_norm_gamma: Any  # [H]
-    attention_layer_norm_beta: Any  # [H]
-    intermediate_kernel: Any  # [H, I]
-    intermediate_bias: Any  # [I]
-    output_kernel: Any  # [I, H]
-    output_bias: Any  # [H]
-    output_layer_norm_gamma: Any  # [H]
-    output_layer_norm_beta: Any  # [H]
-
-
-def weight_shapes(hidden_size: int, inner_size: int | None) -> LayerWeights:
-    """The shape of each weight of a layer, as tuples of int, or of None for an inner size that is not known."""
-    square, vector = (hidden_size, hidden_size), (hidden_size,)
-    return LayerWeights(
-        query_kernel=square, query_bias=vector, key_kernel=square, key_bias=vector, value_kernel=square, value_bias=vector,
-        attention_output_kernel=square, attention_output_bias=vector,
-        attention_layer_norm_gamma=vector, attention_layer_norm_beta=vector,
-        intermediate_kernel=(hidden_size, inner_size), intermediate_bias=(inner_size,),
-        output_kernel=(inner_size, hidden_size), output_bias=vector,
-        output_layer_norm_gamma=vector, output_layer_norm_beta=vector,
-    )  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -168,91 +142,8 @@ def load_library() -> Any:
 
 
 # ----------------------------------------------------------------------------------------------------
-# FastBertEncoder
+# FastBertEncoder and FastBertQuantizedEncoder
 # ----------------------------------------------------------------------------------------------------
-
-_DTYPES = (tf.float32, tf.float16, tf.bfloat16)
-# Ops that hand on their input's buffer.
-_FORWARDING = frozenset({"Identity", "StopGradient"})
-# Ops whose output's buffer nobody writes to while the kernel holds a reference to it; see cc/weight_cache.h.
-_IMMUTABLE = frozenset({"Const", "ReadVariableOp"})
-
-
-def _is_resource_variable(value: Any) -> bool:
-    """True if converting `value` to a tensor reads a resource variable as it is."""
-    # The exact types: subclasses may cast or gather (Keras' AutoCastVariable, distributed variables).
-    return isinstance(value, tf.Variable) and type(value).__name__ in ("ResourceVariable", "UninitializedVariable")
-
-
-def _is_immutable(value: Any, tensor: tf.Tensor) -> bool:
-    """Whether the buffer of `tensor`, converted from `value`, is one that nobody overwrites. False where that cannot be seen."""
-    if tf.executing_eagerly():
-        return _is_resource_variable(value)
-    op = tensor.op
-    while op.type in _FORWARDING:
-        op = op.inputs[0].op
-    return op.type in _IMMUTABLE
-
-
-def _unwrap(value: Any) -> Any:
-    """A Keras 3 variable's tf.Variable; anything else as it is."""
-    if not isinstance(value, (tf.Variable, tf.Tensor)) and isinstance(getattr(value, "value", None), tf.Variable):
-        return value.value
-    return value
-
-
-def _text(shape: tf.TensorShape) -> str:
-    """A shape as in error messages: [2, None, 64]."""
-    return str(shape.as_list()) if shape.rank is not None else "unknown"
-
-
-def _convert_weights(layers: Sequence[LayerWeights], dtype: tf.DType, hidden_size: int) -> tuple[list[list[tf.Tensor]], bool]:
-    """Returns for each field the list of its tensors over the layers, and whether all of them are immutable."""
-    columns: list[list[tf.Tensor]] = [[] for _ in LayerWeights._fields]
-    immutable = True
-    inner_size: int | None = None
-    for index, layer in enumerate(layers):
-        if not isinstance(layer, LayerWeights):
-            raise TypeError(f"fast_bert_encoder: layers[{index}] is a {type(layer).__name__}, expected LayerWeights.")
-        for column, field, value in zip(columns, LayerWeights._fields, layer):
-            name = f"fast_bert_encoder: layer {index}'s {field}"
-            value = _unwrap(value)
-            found_dtype = getattr(value, "dtype", None)
-            if found_dtype is not None and tf.as_dtype(found_dtype).base_dtype != dtype:
-                raise TypeError(
-                    f"{name} is {tf.as_dtype(found_dtype).base_dtype.name}, but hidden_states is {dtype.name}. All must agree."
-                )
-            tensor = tf.convert_to_tensor(value, dtype=dtype, name=f"{field}_{index}")
-            if field == "intermediate_kernel" and inner_size is None and tensor.shape.rank == 2:
-                inner_size = tensor.shape[1]
-            expected = tf.TensorShape(getattr(weight_shapes(hidden_size, inner_size), field))
-            if not tensor.shape.is_compatible_with(expected):
-                raise ValueError(f"{name} has shape {_text(tensor.shape)}, expected {_text(expected)}.")
-            immutable = immutable and _is_immutable(value, tensor)
-            column.append(tensor)
-    return columns, immutable
-
-
-def _convert_sequence_length(sequence_length: Any, hidden_shape: tf.TensorShape) -> tf.Tensor:
-    tensor = tf.convert_to_tensor(sequence_length, name="sequence_length")
-    if tensor.dtype.base_dtype not in (tf.int32, tf.int64, tf.bool):
-        raise TypeError(
-            f"fast_bert_encoder: sequence_length is {tensor.dtype.base_dtype.name}, expected int32 (lengths [batch] or a mask "
-            "[batch, seq_len])."
-        )
-    if tensor.shape.rank is not None:
-        if tensor.shape.rank not in (1, 2) or not tensor.shape.is_compatible_with(hidden_shape[: tensor.shape.rank]):
-            raise ValueError(
-                f"fast_bert_encoder: sequence_length has shape {_text(tensor.shape)}, expected [batch] (lengths) or [batch, "
-                f"seq_len] (a mask) with hidden_states {_text(hidden_shape)}."
-            )
-    return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
-
-
-def full_length(hidden_states: Any) -> tf.Tensor:
-    """The sequence_length, int32 [B], that says every token of hidden_states [B, S, H] is valid."""
-    shape = tf.shape(hidden_states)
-    return tf.fill(shape[:1], shape[1])
 
 
 def fast_bert_encoder(
@@ -299,56 +190,108 @@ def fast_bert_encoder(
       ImportError: see load_library.
       tf.errors.InvalidArgumentError: when run, if a length is negative or above S, or a shape that was unknown before is wrong.
     """
+    attributes = dict(num_heads=num_heads, size_per_head=size_per_head, epsilon=epsilon, activation=activation,
+                      layer_norm=layer_norm, remove_padding=remove_padding, all_layers=all_layers, precision=precision)  # fmt: skip
+    return _encode("fast_bert_encoder", hidden_states, sequence_length, layers, attributes, name or "FastBertEncoder")
+
+
+def fast_bert_quantized_encoder(
+    hidden_states: Any,
+    sequence_length: Any,
+    layers: Sequence[LayerWeights],
+    amax_lists: Sequence[Any],
+    *,
+    quantization: str,
+    num_heads: int,
+    size_per_head: int,
+    epsilon: float = 1e-12,
+    activation: str = "gelu_tanh",
+    layer_norm: str = "post",
+    remove_padding: bool = True,
+    all_layers: bool = False,
+    precision: str = "default",
+    name: str | None = None,
+) -> tf.Tensor:
+    """BERT's encoder with matrix products in 8 bit: fast_bert_encoder with quantized layers. For inference; has no gradient.
+
+    H = num_heads * size_per_head, I = the inner size.
+
+    Args:
+      layers: as for fast_bert_encoder, but the six kernels are int8 in the int8 modes: w * 127 / amax, rounded, amax by output
+        channel (mode 1) or by tensor (mode 2). For fp8 all are of hidden_states' dtype.
+      amax_lists: for each layer its quantizers' ranges, float32 [72 + 5 H + I + 8 + 3 + 21]: `amaxList` of the checkpoints that
+        tools/ckpt_quantization.py writes (tf_fastbert.quantization.amax_list knows what is where). All finite and above 0. The op
+        reads them on the host: on a GPU, create variables for them under tf.device("/CPU:0").
+      quantization: "int8_mode1" (kernels quantized by output channel, the rest in hidden_states' dtype), "int8_mode2" (by tensor;
+        activations between the layers may be int8 too) or "fp8" (E4M3).
+      The rest: see fast_bert_encoder.
+
+    Returns:
+      As fast_bert_encoder.
+
+    Raises:
+      TypeError, ValueError: an argument has a wrong dtype, shape or value; the message names it.
+      ImportError: see load_library.
+      tf.errors.InvalidArgumentError: when run, if a range or a length is out of bounds, or a shape that was unknown is wrong.
+      tf.errors.UnimplementedError: when run, if the device cannot do `quantization`.
+    """
+    attributes = dict(num_heads=num_heads, size_per_head=size_per_head, epsilon=epsilon, activation=activation,
+                      layer_norm=layer_norm, remove_padding=remove_padding, all_layers=all_layers, precision=precision,
+                      quantization=quantization)  # fmt: skip
+    return _encode(
+        "fast_bert_quantized_encoder", hidden_states, sequence_length, layers, attributes, name or "FastBertQuantizedEncoder",
+        amax_lists,
+    )  # fmt: skip
+
+
+def _encode(
+    function: str,
+    hidden_states: Any,
+    sequence_length: Any,
+    layers: Sequence[LayerWeights],
+    attributes: dict[str, Any],
+    name: str,
+    amax_lists: Sequence[Any] | None = None,
+) -> tf.Tensor:
+    """Checks and converts the arguments of the encoder `function`, and makes its op."""
     module = load_library()
-    for argument, value, allowed in (
-        ("activation", activation, ("gelu_tanh", "gelu_erf", "relu")),
-        ("layer_norm", layer_norm, ("post", "pre")),
-        ("precision", precision, ("default", "tf32")),
-    ):
-        if value not in allowed:
-            raise ValueError(f"fast_bert_encoder: {argument} is {value!r}, expected one of {', '.join(map(repr, allowed))}.")
-    if not layers:
-        raise ValueError("fast_bert_encoder: layers is empty.")
-    if num_heads < 1:
-        raise ValueError(f"fast_bert_encoder: num_heads is {num_heads}, expected 1 or more.")
-    if size_per_head < 2 or size_per_head > 128 or size_per_head % 2:
-        raise ValueError(f"fast_bert_encoder: size_per_head is {size_per_head}, expected an even number of at most 128.")
-    hidden_size = num_heads * size_per_head
-    with tf.name_scope(name or "FastBertEncoder") as scope:
-        hidden_states = tf.convert_to_tensor(hidden_states, name="hidden_states")
-        dtype = hidden_states.dtype.base_dtype
-        if dtype not in _DTYPES:
-            raise TypeError(f"fast_bert_encoder: hidden_states is {dtype.name}, expected float32, float16 or bfloat16.")
-        if not hidden_states.shape.is_compatible_with([None, None, hidden_size]):
-            raise ValueError(
-                f"fast_bert_encoder: hidden_states has shape {_text(hidden_states.shape)}, expected [batch, seq_len, "
-                f"{hidden_size}] with num_heads = {num_heads} and size_per_head = {size_per_head}."
-            )
-        shape = hidden_states.shape if hidden_states.shape.rank is not None else tf.TensorShape([None, None, hidden_size])
-        columns, immutable = _convert_weights(layers, dtype, hidden_size)
-        return module.fast_bert_encoder(
+    op_inputs.check_options(
+        function,
+        len(layers),
+        attributes["num_heads"],
+        attributes["size_per_head"],
+        **{argument: (attributes[argument], allowed) for argument, allowed in _CHOICES.items() if argument in attributes},
+    )
+    with tf.name_scope(name) as scope:
+        hidden_states = op_inputs.convert_hidden_states(
+            function, hidden_states, attributes["num_heads"], attributes["size_per_head"]
+        )
+        hidden_size = attributes["num_heads"] * attributes["size_per_head"]
+        columns, immutable = op_inputs.convert_weights(
+            function, layers, hidden_states.dtype.base_dtype, hidden_size, attributes.get("quantization")
+        )
+        if amax_lists is not None:
+            ranges, immutable_ranges = op_inputs.convert_amax_lists(function, amax_lists, len(layers))
+            columns.append(ranges)
+            immutable = immutable and immutable_ranges
+        return getattr(module, function)(
             hidden_states,
-            _convert_sequence_length(sequence_length, shape),
+            op_inputs.convert_sequence_length(function, sequence_length, hidden_states.shape),
             *columns,
-            num_heads=num_heads,
-            size_per_head=size_per_head,
-            epsilon=epsilon,
-            activation=activation,
-            layer_norm=layer_norm,
-            remove_padding=remove_padding,
-            all_layers=all_layers,
-            precision=precision,
+            **attributes,
             weights="immutable" if immutable else "checked",
             name=scope,
         )
 
 
 @tf.RegisterGradient("FastBertEncoder")
+@tf.RegisterGradient("FastBertQuantizedEncoder")
 def _no_gradient(op: tf.Operation, *grads: tf.Tensor) -> None:
     """Says what to do instead, where TensorFlow would only say that there is no gradient."""
     name = op.name if hasattr(op, "name") else "eager"
+    kind = getattr(op, "type", "FastBertEncoder")
     raise NotImplementedError(
-        f"FastBertEncoder ({name}) is for inference and has no gradient. Training uses the stock encoder: build the training "
+        f"{kind} ({name}) is for inference and has no gradient. Training uses the stock encoder: build the training "
         "graph without tf_fastbert.patch (the patch itself leaves training graphs alone), or put tf.stop_gradient behind the op "
         "if nothing below it is to be trained."
     )
