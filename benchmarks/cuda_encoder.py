@@ -1,51 +1,46 @@
 """The CUDA encoder's C ABI (cuda/fastbert_cuda.h) from Python: ctypes and PyTorch tensors, no TensorFlow.
 
-Used by the benchmarks and by tests/gpu. The library is the file named by the environment variable TF_FASTBERT_CUDA_LIBRARY, or
-what `bazel build //cuda:libfastbert_cuda.so` made.
+Used by the benchmarks and by tests/gpu. Which library: see tf_fastbert/cuda/abi.py.
 """
 
 from __future__ import annotations
 
 import ctypes
 import dataclasses
-import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
 import torch
 
-STATUS_NAMES = ("OK", "INVALID_ARGUMENT", "UNIMPLEMENTED", "OUT_OF_MEMORY", "INTERNAL")
-DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-ACTIVATIONS = {"gelu_tanh": 0, "gelu_erf": 1, "relu": 2}
-LAYER_NORMS = {"post": 0, "pre": 1}
-PRECISIONS = {"default": 0, "tf32": 1}
-
-WEIGHT_NAMES = (
-    "query_kernel",
-    "query_bias",
-    "key_kernel",
-    "key_bias",
-    "value_kernel",
-    "value_bias",
-    "attention_output_kernel",
-    "attention_output_bias",
-    "attention_layer_norm_gamma",
-    "attention_layer_norm_beta",
-    "intermediate_kernel",
-    "intermediate_bias",
-    "output_kernel",
-    "output_bias",
-    "output_layer_norm_gamma",
-    "output_layer_norm_beta",
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from tf_fastbert.cuda.abi import (  # noqa: E402
+    ACTIVATIONS,
+    LAYER_NORMS,
+    PRECISIONS,
+    WEIGHT_NAMES,
+    Call,
+    Config,
+    FastBertError,
+    LayerWeights,
+    check,
+    library,
+    library_path,
+    weight_shape,
 )
 
+__all__ = [
+    "CudaEncoder",
+    "EncoderConfig",
+    "FastBertError",
+    "PackedWeights",
+    "WEIGHT_NAMES",
+    "library_path",
+    "random_layers",
+    "reference",
+]
 
-class FastBertError(RuntimeError):
-    """A call of the C ABI failed; `status` is one of STATUS_NAMES."""
-
-    def __init__(self, status: str, message: str):
-        super().__init__(f"{status}: {message}")
-        self.status = status
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,79 +63,7 @@ class EncoderConfig:
         return self.num_heads * self.size_per_head
 
     def weight_shape(self, name: str) -> tuple[int, ...]:
-        h, i = self.hidden_size, self.inner_size
-        if name.endswith("kernel"):
-            return {"intermediate_kernel": (h, i), "output_kernel": (i, h)}.get(name, (h, h))
-        return (i,) if name == "intermediate_bias" else (h,)
-
-
-class _Config(ctypes.Structure):
-    _fields_ = [
-        ("num_layers", ctypes.c_int32),
-        ("num_heads", ctypes.c_int32),
-        ("size_per_head", ctypes.c_int32),
-        ("inner_size", ctypes.c_int32),
-        ("epsilon", ctypes.c_float),
-        ("activation", ctypes.c_int32),
-        ("layer_norm", ctypes.c_int32),
-        ("dtype", ctypes.c_int32),
-        ("precision", ctypes.c_int32),
-        ("all_layers", ctypes.c_int32),
-    ]
-
-
-class _LayerWeights(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in WEIGHT_NAMES]
-
-
-class _Call(ctypes.Structure):
-    _fields_ = [
-        ("input", ctypes.c_void_p),
-        ("output", ctypes.c_void_p),
-        ("batch", ctypes.c_int32),
-        ("seq_len", ctypes.c_int32),
-        ("sequence_length", ctypes.c_void_p),
-        ("mask", ctypes.c_void_p),
-        ("remove_padding", ctypes.c_int32),
-    ]
-
-
-def library_path() -> pathlib.Path:
-    """Where the library is looked for."""
-    if "TF_FASTBERT_CUDA_LIBRARY" in os.environ:
-        return pathlib.Path(os.environ["TF_FASTBERT_CUDA_LIBRARY"])
-    return pathlib.Path(__file__).resolve().parent.parent / "bazel-bin" / "cuda" / "libfastbert_cuda.so"
-
-
-_library = None
-
-
-def library() -> ctypes.CDLL:
-    """The loaded library, with its functions' types set."""
-    global _library
-    if _library is None:
-        lib = ctypes.CDLL(str(library_path()))
-        pointer, i32, size = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
-        for name, result, arguments in (
-            ("create", i32, [ctypes.POINTER(_Config), ctypes.POINTER(pointer)]),
-            ("destroy", None, [pointer]),
-            ("packed_bytes", size, [pointer]),
-            ("pack_weights", i32, [pointer, ctypes.POINTER(_LayerWeights), pointer, pointer, ctypes.POINTER(pointer)]),
-            ("free_weights", None, [pointer]),
-            ("workspace_bytes", size, [pointer, i32, i32, i32, i32]),
-            ("forward", i32, [pointer, pointer, ctypes.POINTER(_Call), pointer, size, pointer]),
-            ("tune", i32, [pointer, pointer, i32, pointer, size, pointer]),
-            ("last_error", ctypes.c_char_p, []),
-        ):
-            function = getattr(lib, "fastbert_cuda_" + name)
-            function.restype, function.argtypes = result, arguments
-        _library = lib
-    return _library
-
-
-def _check(status: int) -> None:
-    if status != 0:
-        raise FastBertError(STATUS_NAMES[status], library().fastbert_cuda_last_error().decode())
+        return weight_shape(name, self.hidden_size, self.inner_size)
 
 
 def _stream() -> int:
@@ -153,11 +76,11 @@ class PackedWeights:
     def __init__(self, encoder: "CudaEncoder", layers: Sequence[dict[str, torch.Tensor]], buffer: torch.Tensor | None = None):
         self.layers = layers
         self.buffer = torch.empty(encoder.packed_bytes(), dtype=torch.uint8, device="cuda") if buffer is None else buffer
-        structs = (_LayerWeights * len(layers))(
-            *[_LayerWeights(*[layer[name].data_ptr() for name in WEIGHT_NAMES]) for layer in layers]
+        structs = (LayerWeights * len(layers))(
+            *[LayerWeights(*[layer[name].data_ptr() for name in WEIGHT_NAMES]) for layer in layers]
         )
         self.handle = ctypes.c_void_p()
-        _check(
+        check(
             library().fastbert_cuda_pack_weights(
                 encoder.handle, structs, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)
             )
@@ -173,7 +96,7 @@ class CudaEncoder:
 
     def __init__(self, config: EncoderConfig):
         self.config = config
-        c = _Config(
+        c = Config(
             config.num_layers,
             config.num_heads,
             config.size_per_head,
@@ -186,7 +109,7 @@ class CudaEncoder:
             int(config.all_layers),
         )
         self.handle = ctypes.c_void_p()
-        _check(library().fastbert_cuda_create(ctypes.byref(c), ctypes.byref(self.handle)))
+        check(library().fastbert_cuda_create(ctypes.byref(c), ctypes.byref(self.handle)))
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -202,7 +125,7 @@ class CudaEncoder:
         """Times the products' algorithms for that many rows and keeps the fastest; waits for the current stream."""
         size = self.workspace_bytes(1, num_tokens, num_tokens)
         workspace = torch.empty(size, dtype=torch.uint8, device="cuda")
-        _check(library().fastbert_cuda_tune(self.handle, weights.handle, num_tokens, workspace.data_ptr(), size, _stream()))
+        check(library().fastbert_cuda_tune(self.handle, weights.handle, num_tokens, workspace.data_ptr(), size, _stream()))
 
     def forward(
         self,
@@ -222,7 +145,7 @@ class CudaEncoder:
         lengths: B numbers; mask: int32 [B, S] in host memory. Raises FastBertError.
         """
         c_lengths = None if lengths is None else (ctypes.c_int32 * len(lengths))(*lengths)
-        call = _Call(
+        call = Call(
             inputs.data_ptr(),
             output.data_ptr(),
             inputs.shape[0],
@@ -232,7 +155,7 @@ class CudaEncoder:
             int(remove_padding),
         )
         size = workspace.numel() if workspace_bytes is None else workspace_bytes
-        _check(
+        check(
             library().fastbert_cuda_forward(
                 self.handle, weights.handle, ctypes.byref(call), workspace.data_ptr(), size, _stream()
             )
