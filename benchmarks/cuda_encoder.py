@@ -26,6 +26,8 @@ from tf_fastbert.cuda.abi import (  # noqa: E402
     check,
     library,
     library_path,
+    load_tuned_table,
+    tuned_table,
     weight_shape,
 )
 
@@ -36,6 +38,7 @@ __all__ = [
     "PackedWeights",
     "WEIGHT_NAMES",
     "library_path",
+    "load_tuned_table",
     "random_layers",
     "reference",
 ]
@@ -126,6 +129,10 @@ class CudaEncoder:
         size = self.workspace_bytes(1, num_tokens, num_tokens)
         workspace = torch.empty(size, dtype=torch.uint8, device="cuda")
         check(library().fastbert_cuda_tune(self.handle, weights.handle, num_tokens, workspace.data_ptr(), size, _stream()))
+
+    def tuned_table(self) -> str:
+        """See tf_fastbert.cuda.abi.tuned_table."""
+        return tuned_table(self.handle)
 
     def forward(
         self,

@@ -1,4 +1,5 @@
 // The C ABI of fastbert_cuda.h over cuda::Encoder: checks handles, keeps the last error, lets no exception out.
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
@@ -6,6 +7,7 @@
 
 #include "cuda/encoder.h"
 #include "cuda/fastbert_cuda.h"
+#include "cuda/gemm_table.h"
 
 struct FastBertCudaEncoder {
   std::unique_ptr<tf_fastbert::cuda::Encoder> encoder;
@@ -84,6 +86,24 @@ FastBertStatus fastbert_cuda_tune(const FastBertCudaEncoder* encoder, const Fast
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
     return encoder->encoder->Tune(*weights->weights, num_tokens, workspace, workspace_bytes, static_cast<cudaStream_t>(stream));
+  });
+}
+
+FastBertStatus fastbert_cuda_tuned_table(const FastBertCudaEncoder* encoder, char* buffer, size_t bytes, size_t* bytes_needed) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(bytes_needed, "bytes_needed"));
+    const std::string text = encoder->encoder->TunedTable();
+    *bytes_needed = text.size() + 1;
+    if (*bytes_needed <= bytes && buffer != nullptr) std::memcpy(buffer, text.c_str(), *bytes_needed);
+    return Status::Ok();
+  });
+}
+
+FastBertStatus fastbert_cuda_load_tuned_table(const char* text) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(text, "text"));
+    return tf_fastbert::cuda::LoadGemmTable(text);
   });
 }
 

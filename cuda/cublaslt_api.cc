@@ -79,6 +79,7 @@ Status Load(CublasLtApi* api) {
   find("cublasLtMatmulPreferenceDestroy", &api->MatmulPreferenceDestroy);
   find("cublasLtMatmulPreferenceSetAttribute", &api->MatmulPreferenceSetAttribute);
   find("cublasLtMatmulAlgoGetHeuristic", &api->MatmulAlgoGetHeuristic);
+  find("cublasLtMatmulAlgoCheck", &api->MatmulAlgoCheck);
   find("cublasLtMatmul", &api->Matmul);
   if (!missing.empty()) return Status::Internal("the cuBLASLt library that was found lacks" + missing);
   return Status::Ok();

@@ -68,6 +68,8 @@ struct CublasLtApi {
   LtStatus (*MatmulPreferenceSetAttribute)(LtPreference, LtPreferenceAttribute, const void*, size_t);
   LtStatus (*MatmulAlgoGetHeuristic)(LtHandle, LtMatmulDesc, LtMatrixLayout a, LtMatrixLayout b, LtMatrixLayout c,
                                      LtMatrixLayout d, LtPreference, int requested, LtHeuristicResult*, int* returned);
+  LtStatus (*MatmulAlgoCheck)(LtHandle, LtMatmulDesc, LtMatrixLayout a, LtMatrixLayout b, LtMatrixLayout c, LtMatrixLayout d,
+                              const LtAlgorithm*, LtHeuristicResult*);
   LtStatus (*Matmul)(LtHandle, LtMatmulDesc, const void* alpha, const void* a, LtMatrixLayout, const void* b, LtMatrixLayout,
                      const void* beta, const void* c, LtMatrixLayout, void* d, LtMatrixLayout, const LtAlgorithm*,
                      void* workspace, size_t workspace_bytes, cudaStream_t);

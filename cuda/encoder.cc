@@ -14,6 +14,16 @@ namespace {
 
 constexpr int64_t kMaxRows = int64_t{1} << 27;  // batch * seq_len; row numbers are 32-bit, and no GPU's memory holds more
 
+// Up to this many rows the host would need longer to queue a pass's launches than the GPU to run them: they go as a CUDA graph.
+constexpr int64_t kMaxGraphRows = 4096;
+
+// A graph's sizes are fixed, so token counts are rounded up; the rows in between are computed for nothing (3 % on average at 1,024).
+int64_t BucketOfTokens(int64_t num_tokens) {
+  if (num_tokens > kMaxGraphRows) return num_tokens;
+  const int64_t step = num_tokens <= 1024 ? 64 : 128;
+  return (num_tokens + step - 1) / step * step;
+}
+
 std::string Named(const char* name, int64_t value) { return std::string(name) + " = " + std::to_string(value); }
 
 Status CheckConfig(const FastBertConfig& c) {
@@ -80,7 +90,8 @@ class ScopedDevice {
 
 }  // namespace
 
-// All inside the caller's workspace. Rows: num_tokens, or batch * seq_len when padding is not removed.
+// All inside the caller's workspace, at the same offsets for all token counts of a bucket, since graphs hold their addresses.
+// Rows: num_tokens, or batch * seq_len when padding is not removed.
 struct Encoder::Buffers {
   int32_t* padded_row;
   int32_t* token;
@@ -102,12 +113,15 @@ struct Encoder::Pass {
   const SequenceLayout& layout;
   const GemmRows& gemm_rows;
   int64_t rows;
+  const void* input;  // [rows, padded_hidden]
   cudaStream_t stream;
   StepTimer* timer;  // null: nobody asked
 
   void Begin(FastBertStepKind step, int layer) const {
     if (timer != nullptr) timer->Begin(step, layer);
   }
+
+  bool same_rows(const Dimensions& d) const { return layout.dense && d.hidden == d.padded_hidden; }
 };
 
 Weights::~Weights() {
@@ -163,6 +177,8 @@ size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, 
     return p;
   };
   const Dimensions& d = dimensions_;
+  num_tokens = BucketOfTokens(num_tokens);
+  rows = BucketOfTokens(rows);
   const int64_t row = rows * SizeOf(config_.dtype);
   buffers->padded_row = reinterpret_cast<int32_t*>(take(num_tokens * sizeof(int32_t)));
   buffers->token = reinterpret_cast<int32_t*>(take(batch * seq_len * sizeof(int32_t)));
@@ -289,38 +305,61 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
     layout.token = buffers.token;
   }
   layout.tiles = buffers.tiles;
+  const bool as_graph = rows <= kMaxGraphRows;
+  if (as_graph) layout.tile_slots = static_cast<int>(MaxAttentionTiles(call.batch, BucketOfTokens(num_tokens), TileSize()));
   if (timer != nullptr) {
     timer->Begin(FASTBERT_STEP_NOTHING, -1);
     timer->Begin(FASTBERT_STEP_LAYOUT, -1);
   }
   FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, TileSize(), &layout, stream));
+
+  // The rows of a dense or padded batch are the user's own, to whom nothing may be added. Others are rounded up for the first
+  // call of a size already, which is launched directly, so that it gives the same bits as the graph of the later ones.
+  const int64_t loop_rows = as_graph && call.remove_padding && !layout.dense ? BucketOfTokens(rows) : rows;
   GemmRows gemm_rows;
-  FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(rows, &gemm_rows));
-  return RunLayers({weights, call, buffers, layout, gemm_rows, rows, stream, timer});
+  FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(loop_rows, &gemm_rows));
+  Pass pass{weights, call, buffers, layout, gemm_rows, loop_rows, call.input, stream, timer};
+  // With no padding and no padded columns the user's rows are packed rows: nothing to gather or scatter.
+  if (!pass.same_rows(dimensions_)) {
+    FASTBERT_RETURN_IF_ERROR(PackRows(pass));
+    pass.input = buffers.x;
+  }
+  // Weights that are still being packed: waiting for them is not a part of the graph. Neither is a timer.
+  if (timer != nullptr || !as_graph || !weights.ready_.load(std::memory_order_acquire)) return RunLayers(pass);
+  const auto address = [](const void* p) { return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p)); };
+  const GraphCache::Key key = {address(workspace), address(pass.input), address(call.output), call.batch, call.seq_len,
+                               BucketOfTokens(num_tokens), (loop_rows << 1) | layout.dense, gemms_->generation()};
+  return weights.graphs_.Run(
+      key,
+      [&](cudaStream_t s) {
+        Pass on_stream = pass;
+        on_stream.stream = s;
+        return RunLayers(on_stream);
+      },
+      stream);
+}
+
+// The first kernel that reads the user's input: packed rows, without padding.
+Status Encoder::PackRows(const Pass& pass) const {
+  PackRowsArgs pack;
+  pack.input = pass.call.input;
+  pack.padded_row = pass.layout.padded_row;
+  pack.packed = pass.buffers.x;
+  pack.also_zero = pass.buffers.context;  // attention writes no rows beyond the tokens; the products then read zeros there
+  pack.also_zero_columns = dimensions_.heads;
+  pack.num_tokens = pass.layout.num_tokens;
+  pack.rows = pass.rows;
+  pack.hidden = dimensions_.hidden;
+  pack.padded_hidden = dimensions_.padded_hidden;
+  pass.Begin(FASTBERT_STEP_PACK, -1);
+  return LaunchPackRows(pack, config_.dtype, pass.stream);
 }
 
 Status Encoder::RunLayers(const Pass& pass) const {
   const Buffers& b = pass.buffers;
   const bool pre = config_.layer_norm == FASTBERT_PRE_LAYER_NORM;
-  // With no padding and no padded columns the user's rows are packed rows: nothing to gather or scatter.
-  const bool same_rows = pass.layout.dense && dimensions_.hidden == dimensions_.padded_hidden;
-
-  const void* x = pass.call.input;  // the residual stream; rows as in b.x
-  if (!same_rows) {
-    PackRowsArgs pack;
-    pack.input = pass.call.input;
-    pack.padded_row = pass.layout.padded_row;
-    pack.packed = b.x;
-    pack.also_zero = b.context;  // attention writes no rows beyond the tokens; the products then read zeros there
-    pack.also_zero_columns = dimensions_.heads;
-    pack.num_tokens = pass.layout.num_tokens;
-    pack.rows = pass.rows;
-    pack.hidden = dimensions_.hidden;
-    pack.padded_hidden = dimensions_.padded_hidden;
-    pass.Begin(FASTBERT_STEP_PACK, -1);
-    FASTBERT_RETURN_IF_ERROR(LaunchPackRows(pack, config_.dtype, pass.stream));
-    x = b.x;
-  }
+  const bool same_rows = pass.same_rows(dimensions_);
+  const void* x = pass.input;  // the residual stream
 
   LayerNormArgs norm;
   norm.rows = pass.rows;
@@ -405,7 +444,7 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
   attention.qkv = b.qkv;
   attention.context = b.context;
   attention.tiles = pass.layout.tiles;
-  attention.num_tiles = pass.layout.num_tiles;
+  attention.num_tiles = pass.layout.tile_slots;
   attention.num_heads = dimensions_.num_heads;
   attention.head_size = dimensions_.padded_head;
   attention.scale = 1.0f / std::sqrt(static_cast<float>(dimensions_.head));

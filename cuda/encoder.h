@@ -6,11 +6,13 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cuda/dimensions.h"
 #include "cuda/fastbert_cuda.h"
 #include "cuda/gemm.h"
+#include "cuda/graph_cache.h"
 #include "cuda/pack_weights.h"
 #include "cuda/sequence_layout.h"
 #include "cuda/status.h"
@@ -30,6 +32,7 @@ class Weights {
   const class Encoder* owner_ = nullptr;
   cudaEvent_t packed_ = nullptr;
   mutable std::atomic<bool> ready_{false};  // the event has been seen to be over
+  mutable GraphCache graphs_;
 };
 
 class Encoder {
@@ -43,6 +46,8 @@ class Encoder {
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const;
   // See fastbert_cuda_tune.
   Status Tune(const Weights& weights, int num_tokens, void* workspace, size_t workspace_bytes, cudaStream_t stream) const;
+  // See fastbert_cuda_tuned_table.
+  std::string TunedTable() const { return gemms_->TunedTable(); }
   // With a timer the steps of the pass are timed.
   Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes, cudaStream_t stream,
                  StepTimer* timer = nullptr) const;
@@ -54,6 +59,7 @@ class Encoder {
   Encoder(const FastBertConfig& config, int device) : config_(config), dimensions_(config), device_(device) {}
   int TileSize() const;
   size_t PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const;
+  Status PackRows(const Pass& pass) const;
   Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
   Status RunLayers(const Pass& pass) const;
   Status Attend(const Pass& pass, int layer, const void* input, void* projection) const;

@@ -116,6 +116,15 @@ FASTBERT_API size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* enc
 FASTBERT_API FastBertStatus fastbert_cuda_tune(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
                                                int32_t num_tokens, void* workspace, size_t workspace_bytes, void* stream);
 
+// What has been tuned can be kept for other processes: a text that names the GPU and the version of cuBLASLt, and is used only where
+// both are the same. tuned_table writes the text of everything that this encoder has tuned or taken from a loaded table, with its
+// final zero byte, and sets *bytes_needed to its size (more than `bytes`: nothing is written; buffer may then be null).
+// load_tuned_table keeps a text (or several, one after another) for encoders of this process that are created afterwards; it needs
+// no GPU, and fails with the number of the line that is wrong.
+FASTBERT_API FastBertStatus fastbert_cuda_tuned_table(const FastBertCudaEncoder* encoder, char* buffer, size_t bytes,
+                                                      size_t* bytes_needed);
+FASTBERT_API FastBertStatus fastbert_cuda_load_tuned_table(const char* text);
+
 // Queues one forward pass on `stream`. The host arrays of `call` may be freed when it returns.
 FASTBERT_API FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
                                                   const FastBertCall* call, void* workspace, size_t workspace_bytes,

@@ -1,5 +1,8 @@
 #include "cuda/gemm.h"
 
+#include "cuda/gemm_bucket.h"
+#include "cuda/gemm_table.h"
+
 namespace tf_fastbert {
 namespace cuda {
 namespace {
@@ -14,47 +17,6 @@ LtEpilogue IntermediateEpilogue(const FastBertConfig& config) {
   if (config.activation == FASTBERT_GELU_TANH && config.dtype != FASTBERT_FLOAT32) return kLtEpilogueGeluBias;
   return kLtEpilogueDefault;
 }
-
-// Buckets of M end at 16, 32, 48, 64, then at four steps per doubling: 80, 96, 112, 128, 160, 192, ...
-void FindBucket(int64_t num_rows, int* index, int64_t* last) {
-  if (num_rows <= 64) {
-    *index = static_cast<int>((num_rows - 1) / 16);
-    *last = (*index + 1) * 16;
-    return;
-  }
-  int log2 = 6;
-  while ((int64_t{2} << log2) < num_rows) ++log2;
-  const int64_t step = int64_t{1} << (log2 - 2);
-  const int64_t quarter = (num_rows - 1 - (int64_t{1} << log2)) / step;
-  *index = static_cast<int>(4 + (log2 - 6) * 4 + quarter);
-  *last = (int64_t{1} << log2) + (quarter + 1) * step;
-}
-
-// Tune: how many of cuBLASLt's proposals are timed, and how often.
-constexpr int kCandidates = 16;
-constexpr int kTimedPasses = 3;
-
-class Timer {
- public:
-  ~Timer() {
-    if (begin_ != nullptr) cudaEventDestroy(begin_);
-    if (end_ != nullptr) cudaEventDestroy(end_);
-  }
-  Status Init() {
-    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventCreate(&begin_), "cudaEventCreate"));
-    return CudaStatus(cudaEventCreate(&end_), "cudaEventCreate");
-  }
-  Status Start(cudaStream_t stream) { return CudaStatus(cudaEventRecord(begin_, stream), "cudaEventRecord"); }
-  // Waits for the stream.
-  Status Stop(cudaStream_t stream, float* ms) {
-    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventRecord(end_, stream), "cudaEventRecord"));
-    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaEventSynchronize(end_), "cudaEventSynchronize"));
-    return CudaStatus(cudaEventElapsedTime(ms, begin_, end_), "cudaEventElapsedTime");
-  }
-
- private:
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
-};
 
 }  // namespace
 
@@ -115,7 +77,42 @@ Status Gemms::Create(const FastBertConfig& config, const Dimensions& d, int comp
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMinAlignmentB, uint32_t{16}));
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMinAlignmentC, uint32_t{16}));
   FASTBERT_RETURN_IF_ERROR(prefer(kLtPreferenceMinAlignmentD, uint32_t{16}));
+  FASTBERT_RETURN_IF_ERROR(g->UseTable());
   *gemms = std::move(g);
+  return Status::Ok();
+}
+
+// Takes what has been measured before for this GPU and cuBLASLt, as far as cuBLASLt still accepts it.
+Status Gemms::UseTable() {
+  int device = 0;
+  cudaDeviceProp properties;
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaGetDevice(&device), "cudaGetDevice"));
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties"));
+  gpu_ = properties.name;
+  for (const GemmTableEntry& entry : FindGemmTable(gpu_, api_->GetVersion())) {
+    for (int i = 0; i < kNumGemmSites; ++i) {
+      if (entry.n != n_[i] || entry.k != k_[i] || entry.type != type_ || entry.compute != compute_ || entry.epilogue != epilogue_[i]) {
+        continue;
+      }
+      const auto site = static_cast<GemmSite>(i);
+      int bucket;
+      int64_t last;
+      FindBucket(entry.last_row, &bucket, &last);
+      if (last != entry.last_row || bucket >= kNumBuckets) continue;
+      GemmRows rows;
+      GemmLayer any;  // the algorithm does not depend on the bias's address
+      FASTBERT_RETURN_IF_ERROR(PrepareRows(last, &rows));
+      any.api_ = api_;
+      FASTBERT_RETURN_IF_ERROR(CreateDesc(site, reinterpret_cast<const void*>(uintptr_t{256}),
+                                          &any.desc_[i]));
+      LtHeuristicResult result = {};
+      const LtStatus status = api_->MatmulAlgoCheck(handle_, any.desc_[i], weight_[i], rows.input_[i], rows.output_[i],
+                                                    rows.output_[i], &entry.algorithm, &result);
+      if (status != kLtSuccess || result.workspace_bytes > workspace_bytes_) continue;
+      delete algorithms_[i][bucket].exchange(new LtAlgorithm(entry.algorithm));
+      tuned_[i][bucket].store(true, std::memory_order_release);
+    }
+  }
   return Status::Ok();
 }
 
@@ -213,44 +210,6 @@ Status Gemms::Run(GemmSite site, const GemmLayer& layer, const GemmRows& rows, c
   return status == kLtSuccess ? Status::Ok()
                               : LtError(status, "cublasLtMatmul with M=" + std::to_string(rows.num_rows_) +
                                                     " N=" + std::to_string(n_[site]) + " K=" + std::to_string(k_[site]));
-}
-
-Status Gemms::Tune(GemmSite site, const std::vector<Operands>& operands, int64_t num_rows, const void* input, void* output,
-                   void* workspace, cudaStream_t stream) const {
-  GemmRows rows;
-  FASTBERT_RETURN_IF_ERROR(PrepareRows(num_rows, &rows));
-  std::vector<LtAlgorithm> candidates;
-  FASTBERT_RETURN_IF_ERROR(FindAlgorithms(site, operands[0].layer->desc_[site], rows, kCandidates, &candidates));
-  const LtAlgorithm* best = nullptr;
-  float best_ms = 0.0f;
-  Timer timer;
-  FASTBERT_RETURN_IF_ERROR(timer.Init());
-  for (const LtAlgorithm& candidate : candidates) {
-    // The fastest of a few passes over the layers, after one that loads the kernel. A candidate that fails is passed over.
-    float ms = 0.0f;
-    LtStatus status = kLtSuccess;
-    for (int pass = 0; pass <= kTimedPasses && status == kLtSuccess; ++pass) {
-      FASTBERT_RETURN_IF_ERROR(timer.Start(stream));
-      for (const Operands& o : operands) {
-        status = Multiply(site, o.layer->desc_[site], rows, input, o.weight, output, candidate, workspace, stream);
-        if (status != kLtSuccess) break;
-      }
-      float pass_ms = 0.0f;
-      FASTBERT_RETURN_IF_ERROR(timer.Stop(stream, &pass_ms));
-      if (pass == 1 || (pass > 1 && pass_ms < ms)) ms = pass_ms;
-    }
-    if (status != kLtSuccess || (best != nullptr && ms >= best_ms)) continue;
-    best = &candidate;
-    best_ms = ms;
-  }
-  if (best == nullptr) return Status::Internal("none of cuBLASLt's candidates ran for M=" + std::to_string(num_rows));
-
-  int index;
-  int64_t last;
-  FindBucket(num_rows, &index, &last);
-  std::lock_guard<std::mutex> lock(replaced_mutex_);
-  replaced_.emplace_back(algorithms_[site][index].exchange(new LtAlgorithm(*best), std::memory_order_acq_rel));
-  return Status::Ok();
 }
 
 }  // namespace cuda

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "cuda/cublaslt_api.h"
@@ -61,6 +62,8 @@ class Gemms {
 
   // True: the intermediate product adds its bias and applies the activation. False: that is left to the caller.
   bool fuses_activation() const { return epilogue_[kGemmIntermediate] != kLtEpilogueDefault; }
+  // Grows when another algorithm takes a bucket's place; CUDA graphs captured before then still hold the old one.
+  int64_t generation() const { return generation_.load(std::memory_order_acquire); }
   // Bytes of scratch memory that Run needs.
   size_t workspace_bytes() const { return workspace_bytes_; }
 
@@ -77,6 +80,9 @@ class Gemms {
   Status Tune(GemmSite site, const std::vector<Operands>& operands, int64_t num_rows, const void* input, void* output,
               void* workspace, cudaStream_t stream) const;
 
+  // Everything tuned so far, by Tune or from a loaded table: see gemm_table.h.
+  std::string TunedTable() const;
+
   // output[M, N] = epilogue(input[M, K] weight[K, N]). Bias is added where the site has one (QKV, and fuses_activation()).
   Status Run(GemmSite site, const GemmLayer& layer, const GemmRows& rows, const void* input, const void* weight, void* output,
              void* workspace, cudaStream_t stream) const;
@@ -85,6 +91,7 @@ class Gemms {
   static constexpr int kNumBuckets = 112;
 
   Gemms() = default;
+  Status UseTable();
   Status CreateDesc(GemmSite site, const void* bias, LtMatmulDesc* desc) const;
   Status CreateLayout(int64_t rows, int64_t cols, LtMatrixLayout* layout) const;
   // At most `wanted` algorithms, the one cuBLASLt thinks best first; at least one.
@@ -95,6 +102,7 @@ class Gemms {
   Status LookUp(GemmSite site, LtMatmulDesc desc, int64_t num_rows, const LtAlgorithm** algorithm) const;
 
   const CublasLtApi* api_ = nullptr;
+  std::string gpu_;
   LtHandle handle_ = nullptr;
   LtPreference preference_ = nullptr;
   cudaDataType_t type_ = CUDA_R_32F;
@@ -105,6 +113,8 @@ class Gemms {
   LtEpilogue epilogue_[kNumGemmSites] = {};
   LtMatrixLayout weight_[kNumGemmSites] = {};
   // Whatever Tune has replaced: another thread may still be reading it.
+  mutable std::atomic<bool> tuned_[kNumGemmSites][kNumBuckets] = {};
+  mutable std::atomic<int64_t> generation_{0};
   mutable std::mutex replaced_mutex_;
   mutable std::vector<std::unique_ptr<const LtAlgorithm>> replaced_;
   mutable std::atomic<const LtAlgorithm*> algorithms_[kNumGemmSites][kNumBuckets] = {};

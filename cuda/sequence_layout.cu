@@ -32,9 +32,13 @@ struct MaskChunk {
   uint32_t bits[kMaskWordsPerLaunch];
 };
 
-// One block a sequence. padded_row is null when the maps come from a mask, or are not needed.
+// One block a sequence, and one more for the empty tiles. padded_row is null when the maps come from a mask, or are not needed.
 __global__ void FillSequencesKernel(const __grid_constant__ SequenceChunk chunk, int seq_len, int tile_size, int32_t* padded_row,
-                                    int32_t* token, AttentionTile* tiles) {
+                                    int32_t* token, AttentionTile* tiles, int first_empty, int end_empty) {
+  if (blockIdx.x + 1 == gridDim.x) {
+    for (int i = first_empty + threadIdx.x; i < end_empty; i += blockDim.x) tiles[i] = {0, 0, 0, 0};
+    return;
+  }
   const int begin = chunk.begin[blockIdx.x];
   const int length = chunk.length[blockIdx.x];
   AttentionTile* my_tiles = tiles + chunk.tile[blockIdx.x];
@@ -134,6 +138,7 @@ Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile
     num_tiles += (lengths[b] + tile_size - 1) / tile_size;
   }
   layout->num_tiles = num_tiles;
+  layout->tile_slots = std::max(layout->tile_slots, num_tiles);
 
   const bool maps_from_lengths = !layout->dense && mask == nullptr;
   int begin = 0;
@@ -147,8 +152,10 @@ Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile
       chunk.tile[i] = tile[first + i];
       begin += lengths[first + i];
     }
-    FillSequencesKernel<<<count, 128, 0, stream>>>(
-        chunk, layout->seq_len, tile_size, maps_from_lengths ? layout->padded_row : nullptr, layout->token, layout->tiles);
+    const bool last = first + count == batch;
+    FillSequencesKernel<<<count + 1, 128, 0, stream>>>(
+        chunk, layout->seq_len, tile_size, maps_from_lengths ? layout->padded_row : nullptr, layout->token, layout->tiles,
+        last ? num_tiles : 0, last ? layout->tile_slots : 0);
     FASTBERT_RETURN_IF_ERROR(LaunchStatus("FillSequencesKernel"));
   }
   if (!layout->dense && mask != nullptr) return FillFromMask(mask, *layout, stream);

@@ -31,6 +31,7 @@ struct SequenceLayout {
   int32_t* padded_row = nullptr;   // [num_tokens]: token -> row of [B * S]
   int32_t* token = nullptr;        // [B * S]: row -> token, or -1 where the row is padding
   AttentionTile* tiles = nullptr;  // [num_tiles], longest sequences first
+  int tile_slots = 0;              // entries of `tiles` to fill, at least num_tiles; those behind num_tiles become empty
 };
 
 // Host side: lengths of the sequences, and what follows from them.
@@ -50,7 +51,8 @@ class HostLengths {
 // Upper bound of the number of tiles for any lengths of `batch` sequences with num_tokens tokens.
 int64_t MaxAttentionTiles(int batch, int64_t num_tokens, int tile_size);
 
-// Queues the kernels that fill `layout`'s maps and tiles, whose memory the caller has set; num_tiles is filled in at once.
+// Queues the kernels that fill `layout`'s maps and tiles, whose memory the caller has set; num_tiles is filled in at once, and
+// tile_slots is raised to it. More slots let a CUDA graph, whose grids are fixed, serve batches with fewer tiles.
 // The host arrays travel as kernel parameters: no pinned memory, no copy to wait for, and a CUDA graph can capture it.
 Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile_size, SequenceLayout* layout,
                           cudaStream_t stream);

@@ -144,6 +144,8 @@ _FUNCTIONS = {
         _I32,
         [_POINTER, _POINTER, ctypes.POINTER(Call), _POINTER, _SIZE, _POINTER, ctypes.POINTER(Step), _I32, ctypes.POINTER(_I32)],
     ),
+    "tuned_table": (_I32, [_POINTER, ctypes.c_char_p, _SIZE, ctypes.POINTER(_SIZE)]),
+    "load_tuned_table": (_I32, [ctypes.c_char_p]),
     "last_error": (ctypes.c_char_p, []),
 }
 
@@ -183,3 +185,21 @@ def check(status: int) -> None:
     """Raises FastBertError, with the library's message, if `status` is not OK."""
     if status != 0:
         raise FastBertError(STATUS_NAMES[status], library().fastbert_cuda_last_error().decode())
+
+
+def tuned_table(encoder: ctypes.c_void_p) -> str:
+    """What an encoder (its handle) has tuned, or taken from a loaded table, as text for load_tuned_table()."""
+    needed = _SIZE()
+    check(library().fastbert_cuda_tuned_table(encoder, None, 0, ctypes.byref(needed)))
+    buffer = ctypes.create_string_buffer(needed.value)
+    check(library().fastbert_cuda_tuned_table(encoder, buffer, needed.value, ctypes.byref(needed)))
+    return buffer.value.decode()
+
+
+def load_tuned_table(text: str) -> None:
+    """Keeps such a text for the encoders of this process that are created afterwards.
+
+    Raises:
+      FastBertError: the text is damaged; the message names the line.
+    """
+    check(library().fastbert_cuda_load_tuned_table(text.encode()))
