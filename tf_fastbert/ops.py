@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_fastbert import op_inputs
+from tf_fastbert import gemm_tables, op_inputs
 from tf_fastbert.op_inputs import LayerWeights, full_length, weight_shapes
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -116,7 +116,7 @@ def _load() -> Any:
         )
     onednn_problem = _preload_onednn(path)
     try:
-        return tf.load_op_library(str(path))
+        module = tf.load_op_library(str(path))
     except tf.errors.NotFoundError as error:
         if onednn_problem and "libdnnl" in str(error):
             raise ImportError(
@@ -124,6 +124,9 @@ def _load() -> Any:
                 "onednn-cpu-gomp==2023.2.0, or put its folder into LD_LIBRARY_PATH."
             ) from error
         raise ImportError(f"{path} cannot be loaded: {error.message}. Build it again with `make build`.") from error
+    if info["cuda"]:
+        gemm_tables.load(path)
+    return module
 
 
 def load_library() -> Any:
