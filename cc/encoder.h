@@ -20,9 +20,9 @@ enum class Activation { kGeluTanh, kGeluErf, kRelu };
 // kPost (BERT): x = LN(x + f(x)). kPre: x = x + f(LN(x)), with attention_layer_norm in front of attention, output_layer_norm in
 // front of the feed-forward part, and no LayerNorm after the last layer.
 enum class LayerNormPlacement { kPost, kPre };
-// kDefault: matrix products in the tensors' own type, accumulated in float32. kTf32: float32 products may round their inputs to
-// TF32 where the hardware has it; a permission, not an order.
-enum class Precision { kDefault, kTf32 };
+// kFull: matrix products in the tensors' own type, accumulated in float32. kTf32: float32 products may round their inputs to TF32
+// where the hardware has it; a permission, not an order.
+enum class Precision { kFull, kTf32 };
 // How the layers' matrix products are computed; names as in tf_fastbert/quantization. kInt8Mode1: weights quantized per output
 // channel, residual stream in EncoderConfig::dtype. kInt8Mode2 (and 3, which differs in training only): weights quantized per
 // tensor, residual stream in int8 between the layers. kFp8: E4M3 with one scale a tensor.
@@ -53,7 +53,7 @@ struct EncoderConfig {
   Activation activation = Activation::kGeluTanh;
   LayerNormPlacement layer_norm = LayerNormPlacement::kPost;
   DataType dtype = DataType::kFloat32;
-  Precision precision = Precision::kDefault;
+  Precision precision = Precision::kFull;
   bool all_layers = false;
   Quantization quantization = Quantization::kNone;
 };

@@ -10,6 +10,7 @@
 #include "cc/thread_pool.h"
 #include "cc/valid_tokens.h"
 #include "cc/weight_fields.h"
+#include "tensorflow/core/platform/tensor_float_32_utils.h"
 #include "tensorflow/core/platform/errors.h"
 #ifdef TF_FASTBERT_CUDA
 #include "xla/stream_executor/stream.h"
@@ -65,7 +66,8 @@ FastBertEncoderKernel::FastBertEncoderKernel(OpKernelConstruction* ctx, bool on_
                        : activation == "gelu_erf" ? Activation::kGeluErf
                                                   : Activation::kGeluTanh;
   config_.layer_norm = layer_norm == "pre" ? LayerNormPlacement::kPre : LayerNormPlacement::kPost;
-  config_.precision = precision == "tf32" ? Precision::kTf32 : Precision::kDefault;
+  config_.precision = precision == "tf32" ? Precision::kTf32 : Precision::kFull;
+  follow_tensorflow_ = precision == "default" && on_gpu && config_.dtype == DataType::kFloat32;
   immutable_weights_ = weights == "immutable";
   if (ctx->HasAttr("quantization")) OP_REQUIRES_OK(ctx, NameOp(ReadQuantization(ctx, &config_.quantization)));
 }
@@ -179,8 +181,14 @@ absl::Status FastBertEncoderKernel::ReadAmaxLists(OpKernelContext* ctx, int inne
 }
 
 absl::Status FastBertEncoderKernel::FindModel(int inner_size, Model** model) {
+  EncoderConfig config = config_;
+  config.inner_size = inner_size;
+  // Asked on each call: users may change TensorFlow's setting at any time, and its own products follow it at once.
+  if (follow_tensorflow_ && tensorflow::tensor_float_32_execution_enabled()) config.precision = Precision::kTf32;
   const auto find = [&] {
-    const auto found = std::find_if(models_.begin(), models_.end(), [&](const auto& m) { return m->config.inner_size == inner_size; });
+    const auto found = std::find_if(models_.begin(), models_.end(), [&](const auto& m) {
+      return m->config.inner_size == config.inner_size && m->config.precision == config.precision;
+    });
     *model = found == models_.end() ? nullptr : found->get();
     return *model != nullptr;
   };
@@ -190,8 +198,6 @@ absl::Status FastBertEncoderKernel::FindModel(int inner_size, Model** model) {
   }
   std::unique_lock<std::shared_mutex> lock(models_mutex_);
   if (find()) return absl::OkStatus();
-  EncoderConfig config = config_;
-  config.inner_size = inner_size;
   auto created = std::make_unique<Model>(config, immutable_weights_, on_gpu_);
   TF_RETURN_IF_ERROR(ToAbsl(CreateEncoder(config, on_gpu_, &created->encoder)));
   *model = created.get();

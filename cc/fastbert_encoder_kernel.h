@@ -43,7 +43,8 @@ class FastBertEncoderKernel : public tensorflow::OpKernel {
   absl::Status FindModel(int inner_size, Model** model);
 
   const bool on_gpu_;
-  EncoderConfig config_;  // without the inner size
+  EncoderConfig config_;            // without the inner size
+  bool follow_tensorflow_ = false;  // precision: TF32 where TensorFlow's own matrix products use it
   bool remove_padding_ = true;
   bool immutable_weights_ = false;
 

@@ -33,7 +33,7 @@ REGISTER_OP("FastBertEncoder")
     .Attr("layer_norm: {'post', 'pre'} = 'post'")
     .Attr("remove_padding: bool = true")
     .Attr("all_layers: bool = false")
-    .Attr("precision: {'default', 'tf32'} = 'default'")
+    .Attr("precision: {'default', 'tf32', 'float32'} = 'default'")
     .Attr("weights: {'checked', 'immutable'} = 'checked'")
     .SetShapeFn(InferEncoderShape)
     .Doc(R"doc(
@@ -71,7 +71,8 @@ layer_norm: post: x = LN(x + f(x)), as in BERT. pre: x = x + f(LN(x)), attention
   output_layer_norm in front of the feed-forward part, and no LayerNorm after the last layer.
 remove_padding: compute only the valid tokens. false: matrix products run over all B * S rows. The result is the same.
 all_layers: return the output of every layer.
-precision: tf32 permits float32 matrix products to round their inputs to TF32.
+precision: of float32 matrix products on a GPU. float32: in full. tf32: their inputs may be rounded to TF32. default: as TensorFlow's
+  own, which is TF32 unless tf.config.experimental.enable_tensor_float_32_execution(False) was called.
 weights: how changes of the weights are noticed. checked: the CPU kernel compares a hash of their contents on each call, the
   GPU kernel prepares them anew on each call; always right. immutable: whoever produces the weights guarantees never to change
   a buffer that somebody else holds a reference to (constants, and reads of resource variables), so that comparing addresses

@@ -36,7 +36,7 @@ REGISTER_OP("FastBertQuantizedEncoder")
     .Attr("layer_norm: {'post', 'pre'} = 'post'")
     .Attr("remove_padding: bool = true")
     .Attr("all_layers: bool = false")
-    .Attr("precision: {'default', 'tf32'} = 'default'")
+    .Attr("precision: {'default', 'tf32', 'float32'} = 'default'")
     .Attr("weights: {'checked', 'immutable'} = 'checked'")
     .SetShapeFn(InferQuantizedEncoderShape)
     .Doc(R"doc(
@@ -76,7 +76,8 @@ activation: of the feed-forward part.
 layer_norm: post or pre.
 remove_padding: compute only the valid tokens.
 all_layers: return the output of every layer.
-precision: tf32 permits float32 matrix products to round their inputs to TF32.
+precision: of float32 matrix products on a GPU. float32: in full. tf32: their inputs may be rounded to TF32. default: as TensorFlow's
+  own, which is TF32 unless tf.config.experimental.enable_tensor_float_32_execution(False) was called.
 weights: how changes of the weights and of amax_list are noticed; see FastBertEncoder.
 )doc");
 

@@ -63,7 +63,8 @@ class Config:
     def attributes(self) -> dict[str, Any]:
         """The keyword arguments of fast_bert_encoder."""
         names = ("num_heads", "size_per_head", "epsilon", "activation", "layer_norm", "remove_padding", "all_layers")
-        return {name: getattr(self, name) for name in names}
+        # In full also on a GPU, where the default is TF32, as TensorFlow's own.
+        return {**{name: getattr(self, name) for name in names}, "precision": "float32"}
 
 
 class Inputs(NamedTuple):

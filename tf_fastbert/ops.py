@@ -29,7 +29,7 @@ _ONEDNN = "libdnnl.so.3"
 _CHOICES = {
     "activation": ("gelu_tanh", "gelu_erf", "relu"),
     "layer_norm": ("post", "pre"),
-    "precision": ("default", "tf32"),
+    "precision": ("default", "tf32", "float32"),
     "quantization": ("int8_mode1", "int8_mode2", "fp8"),
 }
 
@@ -182,7 +182,8 @@ def fast_bert_encoder(
         output_layer_norm in front of the feed-forward part, and no LayerNorm after the last layer.
       remove_padding: compute only the valid tokens. The result is the same with False.
       all_layers: return every layer's output.
-      precision: "default", or "tf32": float32 matrix products may round their inputs to TF32.
+      precision: of float32 matrix products on a GPU. "float32": in full; "tf32": their inputs may be rounded to TF32; "default": as
+        TensorFlow's own, which is TF32 unless tf.config.experimental.enable_tensor_float_32_execution(False) was called.
       name: the op's name.
 
     Returns:

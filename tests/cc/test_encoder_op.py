@@ -130,6 +130,20 @@ def test_tf32_is_close(device: str) -> None:
     assert np.linalg.norm(exact - rounded) <= 5e-3 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("tf32", [False, True])
+def test_default_precision_is_tensorflows_own(device: str, tf32: bool) -> None:
+    config = Config(seed=11, num_layers=2)
+    inputs = make_inputs(config)
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
+    try:
+        got = run_op(config, inputs, device, precision="default")
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+    assert np.array_equal(got, run_op(config, inputs, device, precision="tf32" if tf32 else "float32"))
+    check_output(config, inputs, run_op(config, inputs, device, precision="float32"))
+
+
 def test_long_sequence(device: str) -> None:
     config = Config(
         seed=12, num_layers=1, num_heads=1, size_per_head=32, inner_size=32, batch=2, seq_len=1100, lengths=(1100, 513)

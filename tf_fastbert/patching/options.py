@@ -7,7 +7,7 @@ import types
 
 _ALLOWED = {
     "floatx": ("float32", "float16", "bfloat16"),
-    "precision": ("default", "tf32"),
+    "precision": ("default", "tf32", "float32"),
     "custom_mask": ("refuse", "stock"),
 }
 

@@ -37,8 +37,9 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_enum(
         "precision",
         "default",
-        ["default", "tf32"],
-        "How float32 matrix multiplications run on a GPU: in float32, or in tf32 (faster, 10 bits of mantissa).",
+        ["default", "tf32", "float32"],
+        "How float32 matrix multiplications run on a GPU: in float32, in tf32 (faster, 10 bits of mantissa), or as TensorFlow's own "
+        "(tf32 unless TensorFlow is told otherwise).",
         flag_values=values,
     )
     flags.DEFINE_bool(
