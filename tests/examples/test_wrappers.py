@@ -66,6 +66,13 @@ def squad(folder: Path) -> dict[str, Ended]:
         f"--output_dir={folder}/squad_copy",
         f"--bert_dir={folder}/google_research",
     ]
+    lines["google's python"] = [
+        *tiny_model.model_flags(folder),
+        *SQUAD,
+        data,
+        f"--output_dir={folder}/squad_google",
+        "--fast_python=false",
+    ]
     lines["training"] = [
         *tiny_model.model_flags(folder),
         *SQUAD,
@@ -140,6 +147,19 @@ def test_run_squad_in_16_bit(squad: dict[str, Ended], folder: Path, dtype: str) 
 def test_run_squad_of_a_local_copy(squad: dict[str, Ended], folder: Path) -> None:
     assert squad["copy"].status == 0, squad["copy"].output
     assert read(folder / "squad_copy" / "fastbert_timing.json")["examples"] == SQUAD_FEATURES
+
+
+def test_run_squad_with_googles_python_gives_the_same_files(squad: dict[str, Ended], folder: Path) -> None:
+    assert squad["google's python"].status == 0, squad["google's python"].output
+    for name in ("predictions.json", "nbest_predictions.json"):
+        assert (folder / "squad_google" / name).read_bytes() == (folder / "squad_copy" / name).read_bytes()
+    for name, fast in (("squad_google", False), ("squad_copy", True)):
+        timing = read(folder / name / "fastbert_timing.json")
+        assert timing["fast_python"] is fast
+        assert list(timing["parts"]) == ["imports", "checks", "features", "graph", "prediction", "answers"]
+        assert timing["total_seconds"] == pytest.approx(sum(timing["parts"].values()))
+        assert timing["total_seconds"] > timing["seconds"]
+    assert "run as they are" not in squad["copy"].output
 
 
 def test_run_squad_trains_and_uses_what_it_trained(squad: dict[str, Ended], folder: Path) -> None:

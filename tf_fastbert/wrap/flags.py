@@ -55,6 +55,13 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
         "A directory with Google's BERT (modeling.py, run_squad.py ...), used instead of the installed bert-tensorflow.",
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "fast_python",
+        True,
+        "Replaces Google's Python around the encoder (tokens, features, prediction loop, answers) by faster code that gives the "
+        "same files; false: Google's own runs.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("progress", True, "Shows progress: a bar on a terminal, a line now and then in a log.", flag_values=values)
     flags.DEFINE_bool(
         "verbose",

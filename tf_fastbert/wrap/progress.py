@@ -90,8 +90,8 @@ class Bar:
 class _BatchTimer(tf.train.SessionRunHook):
     """Fills a Loop and moves a Bar, batch by batch; the bar is made, if wanted, when the session is ready."""
 
-    def __init__(self, loop: Loop, make_bar: Callable[[], Optional[Bar]]) -> None:
-        self._loop, self._make_bar = loop, make_bar
+    def __init__(self, loop: Loop, make_bar: Callable[[], Optional[Bar]], mark: Callable[[str], None]) -> None:
+        self._loop, self._make_bar, self._mark = loop, make_bar, mark
         self.bar: Optional[Bar] = None
         self._batch_size: Any = None
         self._before = self._first_end = 0.0
@@ -105,6 +105,7 @@ class _BatchTimer(tf.train.SessionRunHook):
     def after_create_session(self, session: Any, coord: Any) -> None:
         # Not earlier: its rate would count the time of building the graph.
         self.bar = self._make_bar()
+        self._mark("graph")
 
     def before_run(self, run_context: Any) -> Any:
         self._before = time.perf_counter()
@@ -122,48 +123,61 @@ class _BatchTimer(tf.train.SessionRunHook):
 
 
 @contextlib.contextmanager
-def watched(estimator: type, total: Callable[[str], Optional[int]], *, show: bool) -> Iterator[list[Loop]]:
+def watched(
+    estimator: type, total: Callable[[str], Optional[int]], *, show: bool, mark: Callable[[str], None] = lambda part: None
+) -> Iterator[list[Loop]]:
     """Within the context `estimator`'s predict and evaluate are timed, with a progress bar if `show`.
 
     Args:
       estimator: TPUEstimator, the class.
       total: "predict" or "evaluate" -> the number of examples, if known; called when the loop starts.
+      mark: called when a part of the run ends: "features" (all before a method is called), "training", "graph" (with loading the
+        checkpoint), "prediction", "evaluation".
 
     Yields:
       The list of loops, filled as they end.
     """
     loops: list[Loop] = []
-    originals = {name: getattr(estimator, name) for name in ("predict", "evaluate")}
+    originals = {name: getattr(estimator, name) for name in ("predict", "evaluate", "train") if hasattr(estimator, name)}
 
     @contextlib.contextmanager
     def timed(name: str, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Callable[[], Any]]:
         """Yields the call of the original method with our hook among its hooks."""
+        mark("features")
         loop = Loop(name)
-        timer = _BatchTimer(loop, lambda: Bar(name, total(name)) if show else None)
+        timer = _BatchTimer(loop, lambda: Bar(name, total(name)) if show else None, mark)
         call = inspect.signature(originals[name]).bind(self, *args, **kwargs)
         call.arguments["hooks"] = [*(call.arguments.get("hooks") or []), timer]
         try:
             yield lambda: originals[name](*call.args, **call.kwargs)
             loops.append(loop)
+            mark({"predict": "prediction", "evaluate": "evaluation"}[name])
         finally:
             if timer.bar is not None:
                 timer.bar.close()
 
-    @functools.wraps(originals["predict"])
     def predict(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with timed("predict", self, args, kwargs) as call:
             yield from call()
 
-    @functools.wraps(originals["evaluate"])
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
         with timed("evaluate", self, args, kwargs) as call:
             return call()
 
-    estimator.predict, estimator.evaluate = predict, evaluate
+    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
+        mark("features")
+        result = originals["train"](self, *args, **kwargs)
+        mark("training")
+        return result
+
+    for name, method in (("predict", predict), ("evaluate", evaluate), ("train", train)):
+        if name in originals:
+            setattr(estimator, name, functools.wraps(originals[name])(method))
     try:
         yield loops
     finally:
-        estimator.predict, estimator.evaluate = originals["predict"], originals["evaluate"]
+        for name, method in originals.items():
+            setattr(estimator, name, method)
 
 
 def count_records(path: str) -> Optional[int]:

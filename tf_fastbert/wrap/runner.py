@@ -14,7 +14,7 @@ from typing import Any, Optional
 from absl import flags
 
 from tf_fastbert.wrap import flags as our_flags
-from tf_fastbert.wrap import logs
+from tf_fastbert.wrap import logs, phases
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.scripts import SCRIPTS, Script
 
@@ -43,6 +43,7 @@ def main(script_name: str, usage: str, argv: Optional[Sequence[str]] = None) -> 
 
 
 def _run(script: Script, usage: str, argv: list[str]) -> None:
+    clock = phases.Phases(phases.process_start())
     our_flags.define()
     our_flags.parse(argv, known_only=True)
     our_flags.check()
@@ -60,21 +61,23 @@ def _run(script: Script, usage: str, argv: list[str]) -> None:
         our_flags.parse(argv)
         from tf_fastbert.wrap import preflight
 
+        clock.mark("imports")
         checked = preflight.check(script)
         for line in checked.notes:
             _say(line)
-        _answer(script, module)
+        clock.mark("checks")
+        _answer(script, module, clock)
 
 
-def _answer(script: Script, module: types.ModuleType) -> None:
+def _answer(script: Script, module: types.ModuleType, clock: phases.Phases) -> None:
     """Google's main() through our op, then, for --compare_stock, as it is."""
     import tf_fastbert
 
     output_dir = FLAGS.output_dir
     options = {"floatx": FLAGS.floatx, "remove_padding": FLAGS.remove_padding, "precision": FLAGS.precision}
     run_squad = module if script.name == "run_squad" else None
-    with tf_fastbert.patched(module.modeling, run_squad=run_squad, **options):
-        ours = _google_main(script, module, "fastbert", options)
+    with tf_fastbert.patched(module.modeling, run_squad=run_squad, **options), _fast_python(module):
+        ours = _google_main(script, module, "fastbert", {**options, "fast_python": FLAGS.fast_python}, clock)
     if ours is None or not FLAGS.compare_stock:
         return
 
@@ -86,7 +89,8 @@ def _answer(script: Script, module: types.ModuleType) -> None:
     FLAGS.output_dir, FLAGS.do_train = stock_dir, False
     with _float32_checkpoint(tf.train.latest_checkpoint(output_dir) or FLAGS.init_checkpoint) as (checkpoint, note):
         FLAGS.init_checkpoint = checkpoint
-        stock = _google_main(script, module, "stock", {"floatx": "float32", "remove_padding": False, "precision": "default"})
+        options = {"floatx": "float32", "remove_padding": False, "precision": "default", "fast_python": False}
+        stock = _google_main(script, module, "stock", options, phases.Phases())
     comparison: dict[str, Any] = {"timing": {"stock": stock, "fastbert": ours}, "note": note}
     if FLAGS.do_predict:
         differences = compare.squad if script.name == "run_squad" else compare.labels
@@ -97,7 +101,23 @@ def _answer(script: Script, module: types.ModuleType) -> None:
     print(compare.report(comparison), flush=True)
 
 
-def _google_main(script: Script, module: types.ModuleType, mode: str, settings: dict[str, Any]) -> Optional[dict[str, Any]]:
+@contextlib.contextmanager
+def _fast_python(module: types.ModuleType) -> Iterator[None]:
+    """Replaces Google's Python around the encoder, unless --fast_python=false."""
+    if not FLAGS.fast_python:
+        yield
+        return
+    from tf_fastbert import pipeline
+
+    with pipeline.patched(module) as unchanged:
+        if unchanged:
+            _say(f"{', '.join(unchanged)}: not as Google wrote them, so they run as they are, not faster")
+        yield
+
+
+def _google_main(
+    script: Script, module: types.ModuleType, mode: str, settings: dict[str, Any], clock: phases.Phases
+) -> Optional[dict[str, Any]]:
     """Calls Google's main() with a progress bar; returns what write_timing does, or None if nothing was predicted."""
     import tensorflow.compat.v1 as tf
 
@@ -111,13 +131,16 @@ def _google_main(script: Script, module: types.ModuleType, mode: str, settings: 
 
     with (
         _no_half_outputs(folder, script.outputs),
-        progress.watched(tf.estimator.tpu.TPUEstimator, total, show=FLAGS.progress) as loops,
+        progress.watched(tf.estimator.tpu.TPUEstimator, total, show=FLAGS.progress, mark=clock.mark) as loops,
     ):
         module.main([script.name])
+    clock.mark("answers")
     if not loops:
         return None
     for loop in loops:
         _say(f"{mode}: {loop.line()}")
+    _say(f"{mode}: {clock.line()}")
+    settings = {**settings, "parts": clock.seconds, "total_seconds": clock.total()}
     return progress.write_timing(os.path.join(folder, "fastbert_timing.json"), mode, loops, settings)
 
 
