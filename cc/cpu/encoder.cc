@@ -38,18 +38,16 @@ Status CheckConfig(const EncoderConfig& config) {
 
 class CpuEncoder : public Encoder {
  public:
-  explicit CpuEncoder(const EncoderConfig& config)
-      : config_(config),
-        compute_(config.dtype == DataType::kBFloat16 && cpu::HasFastBFloat16() ? DataType::kBFloat16 : DataType::kFloat32) {}
+  explicit CpuEncoder(const EncoderConfig& config) : config_(config), policy_(cpu::ChoosePolicy(config)) {}
 
-  Status Initialize() { return cpu::CreateLayerGemms(config_, compute_, &gemms_); }
+  Status Initialize() { return cpu::CreateLayerProducts(config_, policy_, &products_); }
 
-  size_t PreparedBytes() const override { return cpu::PreparedWeightsBytes(config_, gemms_); }
+  size_t PreparedBytes() const override { return cpu::PreparedWeightsBytes(config_, products_); }
 
-  Status Prepare(const LayerWeights* layers, const LayerRanges* /*ranges*/, void* buffer, void* /*stream*/,
+  Status Prepare(const LayerWeights* layers, const LayerRanges* ranges, void* buffer, void* /*stream*/,
                  const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared) const override {
     return cpu::CatchErrors("preparing the weights",
-                            [&] { return cpu::PrepareWeights(config_, gemms_, layers, buffer, parallel_for, prepared); });
+                            [&] { return cpu::PrepareWeights(config_, products_, layers, ranges, buffer, parallel_for, prepared); });
   }
 
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding, int num_threads) const override {
@@ -57,7 +55,7 @@ class CpuEncoder : public Encoder {
     if (num_tokens <= 0 || static_cast<int64_t>(batch) * seq_len > kMaxRows) return 0;
     // Run meets the same error, if there is one, and returns it.
     const Status status =
-        cpu::MakePlan(config_, compute_, gemms_, batch, seq_len, num_tokens, remove_padding, num_threads, &plan);
+        cpu::MakePlan(config_, policy_, products_, batch, seq_len, num_tokens, remove_padding, num_threads, &plan);
     return status.ok() ? plan.workspace.bytes : 0;
   }
 
@@ -73,11 +71,11 @@ class CpuEncoder : public Encoder {
       return Status::Ok();
     }
     cpu::Plan plan;
-    const Status status = cpu::MakePlan(config_, compute_, gemms_, call.batch, call.seq_len, call.num_tokens, call.remove_padding,
+    const Status status = cpu::MakePlan(config_, policy_, products_, call.batch, call.seq_len, call.num_tokens, call.remove_padding,
                                         call.num_threads, &plan);
     if (!status.ok()) return status;
     if (call.workspace == nullptr) return Status::Internal("CPU encoder: no workspace");
-    return cpu::Forward(config_, compute_, static_cast<const cpu::CpuPreparedWeights&>(weights), plan, call).Run();
+    return cpu::Forward(config_, policy_, products_, static_cast<const cpu::CpuPreparedWeights&>(weights), plan, call).Run();
   }
 
  private:
@@ -85,14 +83,13 @@ class CpuEncoder : public Encoder {
   static constexpr int64_t kMaxRows = INT_MAX - cpu::kRowGranularity;
 
   const EncoderConfig config_;
-  const DataType compute_;  // bfloat16 falls back to float32 where the CPU has no instructions for it; float16 always does
-  cpu::LayerGemms gemms_;
+  const cpu::Policy policy_;
+  cpu::LayerProducts products_;
 };
 
 }  // namespace
 
 Status CreateCpuEncoder(const EncoderConfig& config, std::unique_ptr<Encoder>* encoder) {
-  if (config.quantization != Quantization::kNone) return Status::Unimplemented("quantized layers are not supported on the CPU yet");
   const Status status = CheckConfig(config);
   if (!status.ok()) return status;
   return cpu::CatchErrors("CPU encoder", [&] {

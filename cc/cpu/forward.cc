@@ -4,42 +4,46 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cc/cpu/amx_attention.h"
 #include "cc/cpu/packing.h"
 #include "cc/cpu/parallel.h"
 
 namespace tf_fastbert {
 namespace cpu {
+namespace {
 
-Status FindBlockKernels(const LayerGemms& gemms, int rows, BlockKernels* kernels) {
-  const std::pair<const Gemm*, const GemmKernel**> products[] = {{gemms.qkv.get(), &kernels->qkv},
-                                                                 {gemms.attention_output.get(), &kernels->attention_output},
-                                                                 {gemms.intermediate.get(), &kernels->intermediate},
-                                                                 {gemms.output.get(), &kernels->output}};
-  for (const auto& product : products) {
-    const Status status = product.first->Find(rows, product.second);
-    if (!status.ok()) return status;
-    kernels->scratch_bytes = std::max(kernels->scratch_bytes, (*product.second)->scratchpad_bytes);
-  }
-  return Status::Ok();
-}
+// Phases of a layer, after the one that gathers the input.
+constexpr int kStepsByRows = 2;  // attention, chain
+enum Step { kQueryKeyValue, kAttention, kAttentionOutput, kNormalizeAttention, kIntermediate, kOutput, kFinishLayer };
+constexpr int kStepsByColumns = kFinishLayer + 1;
 
-Status MakePlan(const EncoderConfig& config, DataType compute, const LayerGemms& gemms, int batch, int seq_len, int num_tokens,
-                bool remove_padding, int num_threads, Plan* plan) {
+}  // namespace
+
+Status MakePlan(const EncoderConfig& config, const Policy& policy, const LayerProducts& products, int batch, int seq_len,
+                int num_tokens, bool remove_padding, int num_threads, Plan* plan) {
   plan->workers = std::max(num_threads, 1);
-  plan->blocks = DivideRows(remove_padding ? num_tokens : batch * seq_len, plan->workers, compute);
+  plan->division = Divide(config, policy, products, remove_padding ? num_tokens : batch * seq_len, plan->workers);
   plan->queries_per_task = QueriesPerTask(batch, num_tokens, config.num_heads, plan->workers);
-  Status status = FindBlockKernels(gemms, plan->blocks.block, &plan->block_kernels);
-  if (status.ok()) status = FindBlockKernels(gemms, plan->blocks.tail, &plan->tail_kernels);
-  if (!status.ok()) return status;
-  plan->workspace = LayOutWorkspace(config, compute, plan->blocks, plan->queries_per_task, batch, num_tokens, plan->workers,
-                                    std::max(plan->block_kernels.scratch_bytes, plan->tail_kernels.scratch_bytes));
+  plan->phases = 1 + config.num_layers * (plan->division.by_columns ? kStepsByColumns : kStepsByRows);
+  size_t scratch_bytes = 0;
+  for (const auto* product : {&products.qkv, &products.attention_output, &products.intermediate, &products.output}) {
+    for (int rows : {plan->division.blocks.block, plan->division.blocks.tail}) {
+      size_t bytes = 0;
+      const Status status = (*product)->ScratchBytes(rows, &bytes);
+      if (!status.ok()) return status;
+      scratch_bytes = std::max(scratch_bytes, bytes);
+    }
+  }
+  plan->workspace = LayOutWorkspace(config, policy, plan->division, plan->queries_per_task, batch, num_tokens, plan->phases,
+                                    plan->workers, scratch_bytes);
   return Status::Ok();
 }
 
-Forward::Forward(const EncoderConfig& config, DataType compute, const CpuPreparedWeights& weights, const Plan& plan,
-                 const EncoderCall& call)
+Forward::Forward(const EncoderConfig& config, const Policy& policy, const LayerProducts& products,
+                 const CpuPreparedWeights& weights, const Plan& plan, const EncoderCall& call)
     : config_(config),
-      compute_(compute),
+      policy_(policy),
+      products_(products),
       weights_(weights),
       plan_(plan),
       call_(call),
@@ -50,141 +54,264 @@ Forward::Forward(const EncoderConfig& config, DataType compute, const CpuPrepare
       attention_items_(reinterpret_cast<AttentionItem*>(base_ + plan.workspace.attention_items)) {}
 
 Status Forward::Run() {
-  Status status = IndexTokens(call_, sequence_begin_, row_source_);
+  const Status status = IndexTokens(call_, sequence_begin_, row_source_);
   if (!status.ok()) return status;
-  const int64_t items = ListAttentionItems(sequence_begin_, call_.batch, plan_.queries_per_task,
-                                           reinterpret_cast<int32_t*>(base_ + plan_.workspace.attention_order), attention_items_);
-  const int64_t blocks = plan_.blocks.count;
-  const int slabs = config_.all_layers ? config_.num_layers : 1;
+  attention_tasks_ = config_.num_heads *
+                     ListAttentionItems(sequence_begin_, call_.batch, plan_.queries_per_task,
+                                        reinterpret_cast<int32_t*>(base_ + plan_.workspace.attention_order), attention_items_);
+  return RunPhases(
+      call_.parallel_for, plan_.workers, plan_.phases, reinterpret_cast<PhaseCounter*>(base_ + plan_.workspace.phase_counters),
+      [this](int phase) { return CountTasks(phase); },
+      [this](int64_t worker, int phase, int64_t task) { return RunPhase(worker, phase, task); });
+}
 
-  status = RunTasks(call_.parallel_for, plan_.workers, blocks + call_.batch, [&](int64_t worker, int64_t task) {
-    if (task < blocks) return RunInput(GetBlock(worker, task));
-    ZeroPadding(call_, static_cast<int>(task - blocks), slabs, config_.hidden_size * SizeOf(config_.dtype));
+int64_t Forward::CountTasks(int phase) const {
+  const Division& division = plan_.division;
+  const int64_t blocks = division.blocks.count, groups = division.blocks.rows / kRowGranularity;
+  if (phase == 0) return (division.by_columns ? groups : blocks) + call_.batch;
+  if (!division.by_columns) return (phase - 1) % kStepsByRows == 0 ? attention_tasks_ : blocks;
+  switch ((phase - 1) % kStepsByColumns) {
+    case kQueryKeyValue:
+      return blocks * division.qkv.parts;
+    case kAttention:
+      return attention_tasks_;
+    case kAttentionOutput:
+      return blocks * division.attention_output.parts;
+    case kIntermediate:
+      return blocks * division.intermediate.parts;
+    case kOutput:
+      return blocks * division.output.parts;
+    default:
+      return groups;
+  }
+}
+
+Status Forward::RunPhase(int64_t worker, int phase, int64_t task) const {
+  const bool by_columns = plan_.division.by_columns;
+  if (phase == 0) {
+    const int64_t gathers = CountTasks(0) - call_.batch;
+    if (task >= gathers) {
+      const int slabs = config_.all_layers ? config_.num_layers : 1;
+      ZeroPadding(call_, static_cast<int>(task - gathers), slabs, config_.hidden_size * SizeOf(config_.dtype));
+      return Status::Ok();
+    }
+    const Rows rows = by_columns ? GetRows(worker, static_cast<int>(task) * kRowGranularity, kRowGranularity) : GetBlock(worker, task);
+    Gather(rows);
+    return by_columns ? Status::Ok() : QueryKeyValue(0, rows, 0, 3 * config_.hidden_size);
+  }
+  if (by_columns) return RunStep((phase - 1) / kStepsByColumns, (phase - 1) % kStepsByColumns, worker, task);
+  if ((phase - 1) % kStepsByRows == 0) return Attend((phase - 1) / kStepsByRows, worker, task);
+  return RunChain((phase - 1) / kStepsByRows, GetBlock(worker, task));
+}
+
+Status Forward::RunStep(int layer, int step, int64_t worker, int64_t task) const {
+  const Division& division = plan_.division;
+  if (step == kAttention) return Attend(layer, worker, task);
+  if (step == kNormalizeAttention || step == kFinishLayer) {
+    const Rows rows = GetRows(worker, static_cast<int>(task) * kRowGranularity, kRowGranularity);
+    if (step == kNormalizeAttention) NormalizeAttention(layer, rows);
+    if (step == kFinishLayer) FinishLayer(layer, rows);
     return Status::Ok();
-  });
-  for (int layer = 0; layer < config_.num_layers && status.ok(); ++layer) {
-    status = RunTasks(call_.parallel_for, plan_.workers, items * config_.num_heads,
-                      [&](int64_t worker, int64_t task) { return RunAttention(worker, task); });
-    if (!status.ok()) break;
-    status = RunTasks(call_.parallel_for, plan_.workers, blocks,
-                      [&](int64_t worker, int64_t task) { return RunLayer(layer, GetBlock(worker, task)); });
   }
-  return status;
+  const ColumnParts& parts = step == kQueryKeyValue     ? division.qkv
+                             : step == kAttentionOutput ? division.attention_output
+                             : step == kIntermediate    ? division.intermediate
+                                                        : division.output;
+  const Rows rows = GetBlock(worker, task / parts.parts);
+  const int first = static_cast<int>(task % parts.parts) * parts.columns;
+  const auto columns = [&](int n) { return std::min(parts.columns, n - first); };
+  if (step == kQueryKeyValue) return QueryKeyValue(layer, rows, first, columns(3 * config_.hidden_size));
+  if (step == kAttentionOutput) return AttentionOutput(layer, rows, first, columns(config_.hidden_size));
+  if (step == kIntermediate) return Intermediate(layer, rows, first, columns(config_.inner_size), /*chunk=*/0);
+  return Output(layer, rows, first, columns(config_.hidden_size), 0, config_.inner_size);
 }
 
-Forward::Block Forward::GetBlock(int64_t worker, int64_t index) const {
-  Block block;
-  block.first = plan_.blocks.first(index);
-  block.rows = plan_.blocks.size(index);
-  block.kernels = block.rows == plan_.blocks.block ? &plan_.block_kernels : &plan_.tail_kernels;
-  block.scratch = base_ + plan_.workspace.scratch + worker * plan_.workspace.scratch_stride;
-  const int64_t row_elements = static_cast<int64_t>(block.first) * config_.hidden_size;
-  block.residual = reinterpret_cast<float*>(base_ + plan_.workspace.residual) + row_elements;
-  block.context = base_ + plan_.workspace.context + row_elements * SizeOf(compute_);
-  block.qkv = base_ + plan_.workspace.qkv + 3 * row_elements * SizeOf(compute_);
-  return block;
+Status Forward::RunChain(int layer, const Rows& rows) const {
+  const int hidden = config_.hidden_size;
+  Status status = AttentionOutput(layer, rows, 0, hidden);
+  if (!status.ok()) return status;
+  NormalizeAttention(layer, rows);
+  for (int first = 0; first < config_.inner_size; first += plan_.division.inner_chunk) {
+    const int inner = std::min(plan_.division.inner_chunk, config_.inner_size - first);
+    status = Intermediate(layer, rows, first, inner, first);
+    if (status.ok()) status = Output(layer, rows, 0, hidden, first, inner);
+    if (!status.ok()) return status;
+  }
+  FinishLayer(layer, rows);
+  return layer + 1 == config_.num_layers ? Status::Ok() : QueryKeyValue(layer + 1, rows, 0, 3 * hidden);
 }
 
-// Gathers the block's tokens and computes the first layer's query, key and value. Rows beyond the tokens are zeroed, also in
-// `context`, where attention writes only tokens.
-Status Forward::RunInput(const Block& block) const {
+Forward::Rows Forward::GetRows(int64_t worker, int first, int count) const {
+  const Workspace& workspace = plan_.workspace;
+  Rows rows;
+  rows.first = first;
+  rows.count = count;
+  char* scratch = base_ + workspace.scratch + worker * workspace.scratch_stride;
+  rows.residual = reinterpret_cast<float*>(base_ + workspace.residual) + static_cast<int64_t>(first) * config_.hidden_size;
+  rows.scratch = scratch + workspace.product_scratch;
+  if (plan_.division.by_columns) {
+    rows.normalized = base_ + workspace.normalized + policy_.operand.Bytes(first, config_.hidden_size);
+    rows.inner = base_ + workspace.inner + policy_.operand.Bytes(first, config_.inner_size);
+  } else {
+    rows.normalized = scratch + workspace.normalized;
+    rows.inner = scratch + workspace.inner;
+  }
+  return rows;
+}
+
+Forward::Rows Forward::GetBlock(int64_t worker, int64_t index) const {
+  return GetRows(worker, plan_.division.blocks.first(index), plan_.division.blocks.size(index));
+}
+
+Operand Forward::InputOperand(const Rows& rows, float scale) const {
+  const bool is_residual = policy_.operand.type == OperandType::kFloat32 && !pre();
+  return {policy_.operand, is_residual ? static_cast<void*>(rows.residual) : rows.normalized, config_.hidden_size, scale};
+}
+
+Operand Forward::ContextOperand(float scale) const {
+  return {policy_.operand, base_ + plan_.workspace.context, config_.hidden_size, scale};
+}
+
+// Copies the tokens of the rows and makes the first layer's input of them. Rows beyond the tokens are zeroed, also in the context,
+// where attention writes only tokens.
+void Forward::Gather(const Rows& rows) const {
   const int64_t hidden = config_.hidden_size;
-  const int tokens = std::min(std::max(call_.num_tokens - block.first, 0), block.rows);
+  const int tokens = std::min(std::max(call_.num_tokens - rows.first, 0), rows.count);
   for (int r = 0; r < tokens; ++r) {
-    const int64_t source = row_source_[block.first + r] * hidden;
+    const int64_t source = row_source_[rows.first + r] * hidden;
     kernels_.to_float(config_.dtype, static_cast<const char*>(call_.input) + source * SizeOf(config_.dtype),
-                      block.residual + r * hidden, hidden);
+                      rows.residual + r * hidden, hidden);
   }
-  const int64_t rest = (block.rows - tokens) * hidden;
-  std::memset(block.residual + tokens * hidden, 0, rest * sizeof(float));
-  std::memset(block.context + tokens * hidden * SizeOf(compute_), 0, rest * SizeOf(compute_));
-
-  const void* in = block.residual;
-  if (config_.layer_norm == LayerNormPlacement::kPre) {
-    in = Normalize(block, weights_.layers[0].attention_layer_norm, true);
-  } else if (compute_ != DataType::kFloat32) {
-    kernels_.from_float(compute_, block.residual, block.scratch + plan_.workspace.normalized, block.rows * hidden);
-    in = block.scratch + plan_.workspace.normalized;
+  const Operand context = ContextOperand(1);
+  for (int r = tokens; r < rows.count; ++r) {
+    float* zeros = rows.residual + r * hidden;
+    std::memset(zeros, 0, hidden * sizeof(float));
+    kernels_.write_operand(zeros, static_cast<int>(hidden), context, rows.first + r, 0);
   }
-  return Multiply("query, key and value product", *block.kernels->qkv, weights_.layers[0].qkv, in, block.qkv, block);
+  MakeInput(rows, pre() ? &weights_.layers[0].attention_layer_norm : nullptr, pre(), weights_.layers[0].qkv_scale);
 }
 
-Status Forward::RunAttention(int64_t worker, int64_t task) const {
+void Forward::MakeInput(const Rows& rows, const LayerNormWeights* weights, bool keep_residual, float scale) const {
+  const Operand operand = InputOperand(rows, scale);
+  const bool is_residual = operand.data == rows.residual;
+  if (weights == nullptr) {
+    for (int r = 0; r < rows.count && !is_residual; ++r) {
+      kernels_.write_operand(rows.residual + static_cast<int64_t>(r) * config_.hidden_size, config_.hidden_size, operand, r, 0);
+    }
+    return;
+  }
+  LayerNormTask task;
+  task.x = rows.residual;
+  task.rows = rows.count;
+  task.width = config_.hidden_size;
+  task.gamma = weights->gamma;
+  task.beta = weights->beta;
+  task.epsilon = config_.epsilon;
+  task.out = keep_residual ? nullptr : rows.residual;
+  task.operand = is_residual ? nullptr : &operand;
+  task.operand_row = 0;
+  kernels_.layer_norm(task);
+}
+
+void Forward::NormalizeAttention(int layer, const Rows& rows) const {
+  const PreparedLayer& weights = weights_.layers[layer];
+  MakeInput(rows, pre() ? &weights.output_layer_norm : &weights.attention_layer_norm, pre(), weights.intermediate_scale);
+}
+
+// The last LayerNorm, the layer's output, and the next layer's input.
+void Forward::FinishLayer(int layer, const Rows& rows) const {
+  const bool last = layer + 1 == config_.num_layers;
+  const float next_scale = last ? 1 : weights_.layers[layer + 1].qkv_scale;
+  if (!pre()) MakeInput(rows, &weights_.layers[layer].output_layer_norm, false, next_scale);
+  if (last || config_.all_layers) Scatter(layer, rows);
+  if (pre() && !last) MakeInput(rows, &weights_.layers[layer + 1].attention_layer_norm, true, next_scale);
+}
+
+Status Forward::QueryKeyValue(int layer, const Rows& rows, int first, int columns) const {
+  ProductCall call;
+  call.in = InputOperand(rows, 1).data;
+  call.rows = rows.count;
+  call.first_column = first;
+  call.columns = columns;
+  call.out = base_ + plan_.workspace.qkv + 3 * static_cast<int64_t>(rows.first) * config_.hidden_size * SizeOf(policy_.attention);
+  call.scratch = rows.scratch;
+  return products_.qkv->Run(weights_.layers[layer].qkv, call);
+}
+
+Status Forward::AttentionOutput(int layer, const Rows& rows, int first, int columns) const {
+  ProductCall call;
+  call.in = base_ + plan_.workspace.context + policy_.operand.Bytes(rows.first, config_.hidden_size);
+  call.rows = rows.count;
+  call.first_column = first;
+  call.columns = columns;
+  call.out = rows.residual;
+  call.scratch = rows.scratch;
+  return products_.attention_output->Run(weights_.layers[layer].attention_output, call);
+}
+
+// rows.inner begins with column `chunk`, and has as many columns as a chunk.
+Status Forward::Intermediate(int layer, const Rows& rows, int first, int columns, int chunk) const {
+  const int width = std::min(plan_.division.inner_chunk, config_.inner_size - chunk);
+  ProductCall call;
+  call.in = InputOperand(rows, 1).data;
+  call.rows = rows.count;
+  call.first_column = first;
+  call.columns = columns;
+  call.out_operand = {policy_.operand, rows.inner, width, weights_.layers[layer].output_scale};
+  call.operand_column = chunk;
+  call.scratch = rows.scratch;
+  return products_.intermediate->Run(weights_.layers[layer].intermediate, call);
+}
+
+Status Forward::Output(int layer, const Rows& rows, int first, int columns, int first_inner, int inner) const {
+  ProductCall call;
+  call.in = rows.inner;
+  call.rows = rows.count;
+  call.first_column = first;
+  call.columns = columns;
+  call.out = rows.residual;
+  call.first_depth = first_inner;
+  call.depth = inner;
+  call.scratch = rows.scratch;
+  return products_.output->Run(weights_.layers[layer].output, call);
+}
+
+Status Forward::Attend(int layer, int64_t worker, int64_t task) const {
   const AttentionItem& item = attention_items_[task / config_.num_heads];
-  const int64_t head = task % config_.num_heads * config_.size_per_head;
-  const int64_t hidden = config_.hidden_size, first_row = sequence_begin_[item.sequence], element = SizeOf(compute_);
+  const int head = static_cast<int>(task % config_.num_heads) * config_.size_per_head;
+  const int64_t hidden = config_.hidden_size, first_row = sequence_begin_[item.sequence], element = SizeOf(policy_.attention);
   const char* qkv = base_ + plan_.workspace.qkv + (first_row * 3 * hidden + head) * element;
   AttentionTask attention;
   attention.query = qkv;
   attention.key = qkv + hidden * element;
   attention.value = qkv + 2 * hidden * element;
   attention.row_stride = 3 * hidden;
-  attention.context = base_ + plan_.workspace.context + (first_row * hidden + head) * element;
-  attention.context_stride = hidden;
+  attention.context = ContextOperand(weights_.layers[layer].context_scale);
+  attention.context_row = first_row;
+  attention.context_column = head;
   attention.size_per_head = config_.size_per_head;
   attention.num_keys = sequence_begin_[item.sequence + 1] - sequence_begin_[item.sequence];
   attention.first_query = item.first_query;
   attention.num_queries = std::min(plan_.queries_per_task, attention.num_keys - item.first_query);
-  attention.scratch = reinterpret_cast<float*>(base_ + plan_.workspace.scratch + worker * plan_.workspace.scratch_stride);
-  compute_ == DataType::kFloat32 ? kernels_.attention_float(attention) : kernels_.attention_bfloat16(attention);
+  attention.scratch = base_ + plan_.workspace.scratch + worker * plan_.workspace.scratch_stride;
+  if (policy_.attention == DataType::kFloat32) {
+    kernels_.attention_float(attention);
+  } else if (policy_.operand.tiles) {
+    AmxAttention(attention);
+  } else {
+    kernels_.attention_bfloat16(attention);
+  }
   return Status::Ok();
 }
 
-Status Forward::RunLayer(int layer, const Block& block) const {
-  const PreparedLayer& weights = weights_.layers[layer];
-  const bool pre = config_.layer_norm == LayerNormPlacement::kPre;
-  const bool last = layer + 1 == config_.num_layers;
-  Status status = Multiply("attention output product", *block.kernels->attention_output, weights.attention_output, block.context,
-                           block.residual, block);
-  if (!status.ok()) return status;
-
-  const void* in = Normalize(block, pre ? weights.output_layer_norm : weights.attention_layer_norm, pre);
-  char* inner = block.scratch + plan_.workspace.inner;
-  status = Multiply("intermediate product", *block.kernels->intermediate, weights.intermediate, in, inner, block);
-  if (!status.ok()) return status;
-  status = Multiply("output product", *block.kernels->output, weights.output, inner, block.residual, block);
-  if (!status.ok()) return status;
-
-  if (!pre) in = Normalize(block, weights.output_layer_norm, false);
-  if (last || config_.all_layers) Scatter(layer, block);
-  if (last) return Status::Ok();
-  if (pre) in = Normalize(block, weights_.layers[layer + 1].attention_layer_norm, true);
-  return Multiply("query, key and value product", *block.kernels->qkv, weights_.layers[layer + 1].qkv, in, block.qkv, block);
-}
-
-// LayerNorm of the residual, which stays as it is or becomes the result. Returns the result as `compute`.
-const void* Forward::Normalize(const Block& block, const LayerNormWeights& weights, bool keep_residual) const {
-  char* normalized = block.scratch + plan_.workspace.normalized;
-  const bool is_float = compute_ == DataType::kFloat32;
-  LayerNormTask task;
-  task.x = block.residual;
-  task.rows = block.rows;
-  task.width = config_.hidden_size;
-  task.gamma = weights.gamma;
-  task.beta = weights.beta;
-  task.epsilon = config_.epsilon;
-  task.out = !keep_residual ? block.residual : (is_float ? reinterpret_cast<float*>(normalized) : nullptr);
-  task.out_bfloat16 = is_float ? nullptr : reinterpret_cast<uint16_t*>(normalized);
-  kernels_.layer_norm(task);
-  return is_float ? static_cast<const void*>(task.out) : normalized;
-}
-
-Status Forward::Multiply(const char* name, const GemmKernel& kernel, const GemmWeights& weights, const void* in, void* out,
-                         const Block& block) const {
-  return CatchErrors(name, [&] {
-    Gemm::Run(kernel, weights, in, out, block.scratch + plan_.workspace.gemm);
-    return Status::Ok();
-  });
-}
-
-void Forward::Scatter(int layer, const Block& block) const {
+void Forward::Scatter(int layer, const Rows& rows) const {
   const int64_t hidden = config_.hidden_size;
   const int64_t slab = config_.all_layers ? static_cast<int64_t>(layer) * call_.batch * call_.seq_len : 0;
-  const int tokens = std::min(call_.num_tokens - block.first, block.rows);
+  const int tokens = std::min(call_.num_tokens - rows.first, rows.count);
   for (int r = 0; r < tokens; ++r) {
-    const int64_t target = (slab + row_source_[block.first + r]) * hidden;
+    const int64_t target = (slab + row_source_[rows.first + r]) * hidden;
     char* out = static_cast<char*>(call_.output) + target * SizeOf(config_.dtype);
-    kernels_.from_float(config_.dtype, block.residual + r * hidden, out, hidden);
+    kernels_.from_float(config_.dtype, rows.residual + r * hidden, out, hidden);
   }
 }
 

@@ -1,78 +1,91 @@
 // One pass through the encoder: the tasks of one call, and the layer loop.
 //
-// Two kinds of tasks, so two barriers per layer. Attention runs over (sequence, queries, head). Everything else runs over blocks
-// of packed rows, and a block goes through its whole chain in one task, while it is in cache:
+// The steps of a layer, from the query, key and value product's output on:
 //
-//   context -> attention output product + residual -> LayerNorm -> intermediate product + activation -> output product + residual
-//           -> LayerNorm -> the next layer's query, key and value product
+//   attention -> attention output product + residual -> LayerNorm -> intermediate product + activation -> output product +
+//   residual -> LayerNorm -> the next layer's query, key and value product
 //
-// The residual stream and LayerNorm are float32 in every precision; products take `compute` and accumulate in float32.
+// Attention runs over (sequence, queries, head). The rest runs, with many rows, over blocks of packed rows, each of which goes
+// through all these steps in one task, while it is in cache; with few rows every step is a phase whose columns (or rows, of
+// LayerNorm) the threads share. See Division in plan.h.
+//
+// The residual stream and LayerNorm are float32 in every precision; products take policy.operand and accumulate in float32 or
+// int32.
 #ifndef TF_FASTBERT_CC_CPU_FORWARD_H_
 #define TF_FASTBERT_CC_CPU_FORWARD_H_
 
 #include "cc/cpu/kernels.h"
 #include "cc/cpu/plan.h"
+#include "cc/cpu/policy.h"
 #include "cc/cpu/weights.h"
 #include "cc/encoder.h"
 
 namespace tf_fastbert {
 namespace cpu {
 
-// A layer's products, compiled for a block of rows.
-struct BlockKernels {
-  const GemmKernel* qkv = nullptr;
-  const GemmKernel* attention_output = nullptr;
-  const GemmKernel* intermediate = nullptr;
-  const GemmKernel* output = nullptr;
-  size_t scratch_bytes = 0;  // enough for each
-};
-
-Status FindBlockKernels(const LayerGemms& gemms, int rows, BlockKernels* kernels);
-
 // Everything that a call's sizes decide.
 struct Plan {
-  RowBlocks blocks;
+  Division division;
   int queries_per_task;
   int workers;
-  BlockKernels block_kernels, tail_kernels;
+  int phases;
   Workspace workspace;
 };
 
-Status MakePlan(const EncoderConfig& config, DataType compute, const LayerGemms& gemms, int batch, int seq_len, int num_tokens,
-                bool remove_padding, int num_threads, Plan* plan);
+// Prepares the products for the plan's blocks of rows.
+Status MakePlan(const EncoderConfig& config, const Policy& policy, const LayerProducts& products, int batch, int seq_len,
+                int num_tokens, bool remove_padding, int num_threads, Plan* plan);
 
 class Forward {
  public:
   // All of them must outlive the object.
-  Forward(const EncoderConfig& config, DataType compute, const CpuPreparedWeights& weights, const Plan& plan,
-          const EncoderCall& call);
+  Forward(const EncoderConfig& config, const Policy& policy, const LayerProducts& products, const CpuPreparedWeights& weights,
+          const Plan& plan, const EncoderCall& call);
 
   Status Run();
 
  private:
-  // A row block as a task sees it.
-  struct Block {
+  // Some rows as a task sees them, and its scratch.
+  struct Rows {
     int first;
-    int rows;
-    const BlockKernels* kernels;
-    char* scratch;
+    int count;
     float* residual;
-    char* context;
-    char* qkv;
+    char* normalized;
+    char* inner;
+    char* scratch;
   };
 
-  Block GetBlock(int64_t worker, int64_t index) const;
-  Status RunInput(const Block& block) const;
-  Status RunAttention(int64_t worker, int64_t task) const;
-  Status RunLayer(int layer, const Block& block) const;
+  int64_t CountTasks(int phase) const;
+  Status RunPhase(int64_t worker, int phase, int64_t task) const;
+  Status RunStep(int layer, int step, int64_t worker, int64_t task) const;
+  Status RunChain(int layer, const Rows& rows) const;
 
-  const void* Normalize(const Block& block, const LayerNormWeights& weights, bool keep_residual) const;
-  Status Multiply(const char* name, const GemmKernel& kernel, const GemmWeights& weights, const void* in, void* out,
-                  const Block& block) const;
-  void Scatter(int layer, const Block& block) const;
+  Rows GetRows(int64_t worker, int first, int count) const;
+  Rows GetBlock(int64_t worker, int64_t index) const;
+  void Gather(const Rows& rows) const;
+  Status Attend(int layer, int64_t worker, int64_t task) const;
+  void NormalizeAttention(int layer, const Rows& rows) const;
+  void FinishLayer(int layer, const Rows& rows) const;
+  void Scatter(int layer, const Rows& rows) const;
+
+  // Columns [first, first + columns) of a product of the layer.
+  Status QueryKeyValue(int layer, const Rows& rows, int first, int columns) const;
+  Status AttentionOutput(int layer, const Rows& rows, int first, int columns) const;
+  Status Intermediate(int layer, const Rows& rows, int first, int columns, int chunk) const;
+  Status Output(int layer, const Rows& rows, int first, int columns, int first_inner, int inner) const;
+
+  // The residual, through LayerNorm if `weights` are given, as input of the product that follows. The residual becomes the
+  // LayerNorm's result unless it is kept.
+  void MakeInput(const Rows& rows, const LayerNormWeights* weights, bool keep_residual, float scale) const;
+  // What MakeInput writes to; the residual itself where that has the right type.
+  Operand InputOperand(const Rows& rows, float scale) const;
+  Operand ContextOperand(float scale) const;
+
+  bool pre() const { return config_.layer_norm == LayerNormPlacement::kPre; }
 
   const EncoderConfig& config_;
-  const DataType compute_;
+  const Policy& policy_;
+  const LayerProducts& products_;
   const CpuPreparedWeights& weights_;
   const Plan& plan_;
   const EncoderCall& call_;
@@ -81,6 +94,7 @@ class Forward {
   int32_t* const sequence_begin_;
   int32_t* const row_source_;
   AttentionItem* const attention_items_;
+  int64_t attention_tasks_ = 0;
 };
 
 }  // namespace cpu

@@ -1,6 +1,10 @@
 // Chooses among the instruction sets' kernels.
 #include "cc/cpu/kernels.h"
 
+#include <algorithm>
+
+#include "cc/cpu/amx_attention.h"
+
 namespace tf_fastbert {
 namespace cpu {
 
@@ -37,7 +41,8 @@ size_t AttentionScratchBytes(int size_per_head) {
   const size_t columns = (static_cast<size_t>(size_per_head) + 31) / 32 * 32;
   const size_t rows = kMaxQueriesPerTask + 8;
   const size_t floats = kKeyBlock * columns * 2 + rows * (columns + 2) + 8 * columns + 8 * (kKeyBlock + 16);
-  return (floats * sizeof(float) + 255) / 256 * 256;
+  const size_t bytes = std::max(floats * sizeof(float), AmxAttentionScratchBytes(size_per_head));
+  return (bytes + 255) / 256 * 256;
 }
 
 }  // namespace cpu

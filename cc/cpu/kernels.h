@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cc/cpu/operand.h"
 #include "cc/encoder.h"
 
 namespace tf_fastbert {
@@ -24,19 +25,20 @@ struct AttentionTask {
   const void* key;
   const void* value;
   int64_t row_stride;
-  void* context;  // row 0 of the sequence, column 0 of the head; same type as the inputs
-  int64_t context_stride;
+  Operand context;      // of all sequences and heads
+  int64_t context_row;  // of the sequence's row 0
+  int context_column;   // of the head's column 0
   int size_per_head;  // <= 128
   int num_keys;       // the sequence's valid tokens, > 0
   int first_query;    // queries [first_query, first_query + num_queries)
   int num_queries;    // <= kMaxQueriesPerTask
-  float* scratch;     // AttentionScratchBytes(size_per_head) bytes, 64-byte aligned
+  void* scratch;      // AttentionScratchBytes(size_per_head) bytes, 64-byte aligned
 };
 
+// Enough for every kernel.
 size_t AttentionScratchBytes(int size_per_head);
 
 // y = (x - mean(x)) / sqrt(var(x) + epsilon) * gamma + beta over each of `rows` rows of `width` contiguous floats.
-// Either output may be null; `out` may be `x`.
 struct LayerNormTask {
   const float* x;
   int rows;
@@ -44,8 +46,9 @@ struct LayerNormTask {
   const float* gamma;
   const float* beta;
   float epsilon;
-  float* out;
-  uint16_t* out_bfloat16;
+  float* out;             // null, or y as floats; may be `x`
+  const Operand* operand;  // null, or y as an operand of that width, from row `operand_row` on
+  int64_t operand_row;
 };
 
 struct Kernels {
@@ -55,6 +58,8 @@ struct Kernels {
   void (*layer_norm)(const LayerNormTask& task);
   void (*to_float)(DataType type, const void* source, float* out, int64_t count);
   void (*from_float)(DataType type, const float* source, void* out, int64_t count);
+  // `count` elements of one row of an operand, from `column` on; with tiles, both are multiples of 32.
+  void (*write_operand)(const float* source, int count, const Operand& operand, int64_t row, int column);
 };
 
 // Null where this build or this CPU lacks the instruction set.

@@ -19,15 +19,16 @@ constexpr int kLanes = 8;
 constexpr int kTileRows = 6;
 
 #include "cc/cpu/vector.inc"
+#include "cc/cpu/convert_kernel.inc"
 #include "cc/cpu/attention_kernel.inc"
 #include "cc/cpu/layer_norm_kernel.inc"
-#include "cc/cpu/convert_kernel.inc"
 
 }  // namespace
 
 const Kernels& Avx2Kernels();
 const Kernels& Avx2Kernels() {
-  static constexpr Kernels kKernels = {Isa::kAvx2, Attention<float>, Attention<uint16_t>, LayerNorm, ToFloat, FromFloat};
+  static constexpr Kernels kKernels = {Isa::kAvx2, Attention<float>, Attention<uint16_t>, LayerNorm,
+                                       ToFloat,     FromFloat,        WriteOperand};
   return kKernels;
 }
 

@@ -16,15 +16,16 @@ constexpr int kLanes = 4;
 constexpr int kTileRows = 4;
 
 #include "cc/cpu/vector.inc"
+#include "cc/cpu/convert_kernel.inc"
 #include "cc/cpu/attention_kernel.inc"
 #include "cc/cpu/layer_norm_kernel.inc"
-#include "cc/cpu/convert_kernel.inc"
 
 }  // namespace
 
 const Kernels& BaselineKernels();
 const Kernels& BaselineKernels() {
-  static constexpr Kernels kKernels = {Isa::kBaseline, Attention<float>, Attention<uint16_t>, LayerNorm, ToFloat, FromFloat};
+  static constexpr Kernels kKernels = {Isa::kBaseline, Attention<float>, Attention<uint16_t>, LayerNorm,
+                                       ToFloat,     FromFloat,        WriteOperand};
   return kKernels;
 }
 

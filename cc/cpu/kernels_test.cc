@@ -55,8 +55,12 @@ void TestAttention(const Kernels& kernels, int rows, int depth, bool bfloat16, d
     task.key = base + part;
     task.value = base + 2 * part;
     task.row_stride = 3 * depth;
-    task.context = bfloat16 ? static_cast<void*>(out16.data()) : out.data();
-    task.context_stride = task.size_per_head = depth;
+    task.context = {{bfloat16 ? OperandType::kBFloat16 : OperandType::kFloat32, false},
+                    bfloat16 ? static_cast<void*>(out16.data()) : out.data(),
+                    depth,
+                    1};
+    task.context_row = task.context_column = 0;
+    task.size_per_head = depth;
     task.num_keys = rows;
     task.first_query = first;
     task.num_queries = std::min(100, rows - first);
@@ -83,7 +87,8 @@ void TestLayerNorm(const Kernels& kernels, int width) {
   for (float& value : x) value = 30 + normal(random);
   for (float& value : gamma) value = normal(random);
   for (float& value : beta) value = normal(random);
-  kernels.layer_norm({x.data(), rows, width, gamma.data(), beta.data(), 1e-5f, out.data(), out16.data()});
+  const Operand operand = {{OperandType::kBFloat16, false}, out16.data(), width, 1};
+  kernels.layer_norm({x.data(), rows, width, gamma.data(), beta.data(), 1e-5f, out.data(), &operand, 0});
   const Matrix expected = reference::LayerNorm(Matrix(x.begin(), x.end()), rows, Matrix(gamma.begin(), gamma.end()),
                                                Matrix(beta.begin(), beta.end()), 1e-5f);
   bool ok = true;

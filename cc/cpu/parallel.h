@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <thread>
 
 #include "cc/cpu/onednn.h"
 #include "cc/encoder.h"
@@ -34,6 +35,54 @@ Status RunTasks(const ParallelFor* parallel_for, int64_t workers, int64_t num_ta
     }
   };
   workers = std::min(workers, num_tasks);
+  if (parallel_for == nullptr || workers <= 1) {
+    work(0);
+  } else {
+    (*parallel_for)(workers, std::cref(work));
+  }
+  return shared.error;
+}
+
+// Of one phase; zero at the beginning.
+struct alignas(64) PhaseCounter {
+  std::atomic<int64_t> next;
+  std::atomic<int64_t> done;
+};
+
+// Phases of tasks that follow one another: for each phase p in [0, phases), run(worker, p, i) -> Status once for every i in
+// [0, count(p)), as RunTasks does, and no task of a phase before all of the one before are done. One call of parallel_for for all
+// phases: its workers wait for one another in a loop, first spinning, then yielding to other threads. They wait only for tasks
+// that somebody has begun: any one worker gets through alone, so it does not matter whether the pool has a thread for each.
+// `counters`: memory for `phases` of them.
+template <typename Count, typename Run>
+Status RunPhases(const ParallelFor* parallel_for, int64_t workers, int phases, PhaseCounter* counters, const Count& count,
+                 const Run& run) {
+  struct Shared {
+    std::atomic<bool> failed{false};
+    std::mutex mutex;
+    Status error;
+  } shared;
+  for (int p = 0; p < phases; ++p) new (counters + p) PhaseCounter{{0}, {0}};
+  const auto work = [&](int64_t worker) {
+    const SingleThreadedOpenMp guard;
+    for (int p = 0; p < phases; ++p) {
+      PhaseCounter& counter = counters[p];
+      const int64_t tasks = count(p);
+      int64_t begun = counter.next.load(std::memory_order_relaxed);
+      while (begun < tasks && (begun = counter.next.fetch_add(1, std::memory_order_relaxed)) < tasks) {
+        Status status = run(worker, p, begun);
+        if (!status.ok()) {
+          std::lock_guard<std::mutex> lock(shared.mutex);
+          if (!shared.failed.exchange(true)) shared.error = std::move(status);
+        }
+        counter.done.fetch_add(1, std::memory_order_acq_rel);
+      }
+      for (int spins = 0; counter.done.load(std::memory_order_acquire) < tasks && !shared.failed; ++spins) {
+        if (spins > 1000) std::this_thread::yield();
+      }
+      if (shared.failed) return;
+    }
+  };
   if (parallel_for == nullptr || workers <= 1) {
     work(0);
   } else {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cc/cpu/kernels.h"
+#include "cc/cpu/parallel.h"
 
 namespace tf_fastbert {
 namespace cpu {
@@ -13,30 +14,89 @@ size_t Align(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// What decides about blocks of rows. A product over m rows takes as long as m + `overhead` rows at full speed: reading the weights
+// costs that much. Blocks of more than `largest` rows leave the L2 cache. Measured on one core of a Sapphire Rapids, BERT-base.
+struct BlockCosts {
+  int overhead;
+  int largest;
+};
+
+BlockCosts CostsOf(const OperandFormat& operand) {
+  if (!operand.tiles) return operand.type == OperandType::kFloat32 ? BlockCosts{6, 128} : BlockCosts{30, 256};
+  switch (operand.type) {
+    case OperandType::kInt8:
+      return {80, 256};
+    case OperandType::kBFloat16x2:
+      return {100, 192};
+    case OperandType::kBFloat16x3:
+      return {100, 128};
+    default:
+      return {100, 256};
+  }
+}
+
+RowBlocks MakeBlocks(int64_t rows, int64_t block) {
+  RowBlocks blocks;
+  blocks.rows = static_cast<int>(rows);
+  blocks.block = static_cast<int>(std::min(block, rows));
+  blocks.count = static_cast<int>(CeilDivide(rows, blocks.block));
+  blocks.tail = blocks.rows - (blocks.count - 1) * blocks.block;
+  return blocks;
+}
+
+// Parts for about three tasks per thread.
+ColumnParts DivideColumns(const Product& product, int row_blocks, int num_threads) {
+  const int units = product.shape().n / product.granularity();
+  const int64_t parts = std::min<int64_t>(std::max<int64_t>(CeilDivide(3 * static_cast<int64_t>(num_threads), row_blocks), 1), units);
+  const int per_part = static_cast<int>(CeilDivide(units, parts));
+  return {per_part * product.granularity(), static_cast<int>(CeilDivide(units, per_part))};
+}
+
 }  // namespace
 
-RowBlocks DivideRows(int rows, int num_threads, DataType compute) {
-  // A product over m rows takes as long as m + `overhead` rows at full speed: reading the weights costs that much. Measured with
-  // oneDNN on one core of a Sapphire Rapids, 768 x 3072: float32 6 rows, bfloat16 (AMX) 50 rows.
-  const int64_t overhead = compute == DataType::kBFloat16 ? 50 : 6;
-  const int largest = compute == DataType::kBFloat16 ? 256 : 128;
+Division Divide(const EncoderConfig& config, const Policy& policy, const LayerProducts& products, int rows, int num_threads) {
+  const BlockCosts costs = CostsOf(policy.operand);
   const int64_t padded = CeilDivide(rows, kRowGranularity) * kRowGranularity;
-  int best = kRowGranularity;
-  int64_t best_cost = INT64_MAX;
-  for (int block = kRowGranularity; block <= largest; block += kRowGranularity) {
+  // Costs are times of a layer's products, in rows at full speed.
+  int64_t best = kRowGranularity;
+  double best_cost = 1e300;
+  for (int64_t block = kRowGranularity; block <= costs.largest; block += kRowGranularity) {
     const int64_t rounds = CeilDivide(CeilDivide(padded, block), num_threads);
-    const int64_t cost = rounds * (block + overhead);
+    const double cost = static_cast<double>(rounds) * (block + costs.overhead);
     if (cost <= best_cost) {
       best_cost = cost;
       best = block;
     }
   }
-  RowBlocks blocks;
-  blocks.rows = static_cast<int>(padded);
-  blocks.block = static_cast<int>(std::min<int64_t>(best, padded));
-  blocks.count = static_cast<int>(CeilDivide(padded, blocks.block));
-  blocks.tail = blocks.rows - (blocks.count - 1) * blocks.block;
-  return blocks;
+  Division division;
+  division.by_columns = false;
+  division.blocks = MakeBlocks(padded, best);
+  const int inner_chunks = products.output->divides_depth() ? static_cast<int>(CeilDivide(config.inner_size, 768)) : 1;
+  division.inner_chunk = static_cast<int>(CeilDivide(CeilDivide(config.inner_size, inner_chunks), 64) * 64);
+
+  const RowBlocks blocks = MakeBlocks(padded, CeilDivide(CeilDivide(padded, CeilDivide(padded, costs.largest)), 16) * 16);
+  const std::pair<const Product*, ColumnParts*> all[] = {{products.qkv.get(), &division.qkv},
+                                                         {products.attention_output.get(), &division.attention_output},
+                                                         {products.intermediate.get(), &division.intermediate},
+                                                         {products.output.get(), &division.output}};
+  constexpr double kWaiting = 2;  // of the additional steps
+  double cost = 0, work = 0;
+  for (const auto& product : all) {
+    const ProductShape& shape = product.first->shape();
+    *product.second = DivideColumns(*product.first, blocks.count, num_threads);
+    const int64_t rounds = CeilDivide(static_cast<int64_t>(blocks.count) * product.second->parts, num_threads);
+    cost += static_cast<double>(rounds) * (blocks.block + costs.overhead) * shape.k * product.second->columns;
+    work += static_cast<double>(shape.k) * shape.n;
+  }
+  cost = cost / work + kWaiting;
+  if (num_threads > 1 && cost < best_cost) {
+    division.by_columns = true;
+    division.blocks = blocks;
+    division.inner_chunk = config.inner_size;
+  } else {
+    for (const auto& product : all) *product.second = {product.first->shape().n, 1};
+  }
+  return division;
 }
 
 int QueriesPerTask(int batch, int num_tokens, int num_heads, int num_threads) {
@@ -50,9 +110,10 @@ int QueriesPerTask(int batch, int num_tokens, int num_heads, int num_threads) {
   return queries;
 }
 
-Workspace LayOutWorkspace(const EncoderConfig& config, DataType compute, const RowBlocks& blocks, int queries_per_task, int batch,
-                          int num_tokens, int workers, size_t gemm_scratch_bytes) {
-  const size_t hidden = config.hidden_size, rows = blocks.rows, block = blocks.block, element = SizeOf(compute);
+Workspace LayOutWorkspace(const EncoderConfig& config, const Policy& policy, const Division& division, int queries_per_task,
+                          int batch, int num_tokens, int phases, int workers, size_t product_scratch_bytes) {
+  const size_t hidden = config.hidden_size, rows = division.blocks.rows;
+  const OperandFormat& operand = policy.operand;
   Workspace workspace;
   size_t offset = 0;
   const auto take = [&offset](size_t bytes) {
@@ -61,19 +122,26 @@ Workspace LayOutWorkspace(const EncoderConfig& config, DataType compute, const R
     return at;
   };
   workspace.residual = take(rows * hidden * sizeof(float));
-  workspace.qkv = take(rows * 3 * hidden * element);
-  workspace.context = take(rows * hidden * element);
+  workspace.qkv = take(rows * 3 * hidden * SizeOf(policy.attention));
+  workspace.context = take(operand.Bytes(rows, hidden));
   workspace.sequence_begin = take((static_cast<size_t>(batch) + 1) * sizeof(int32_t));
   workspace.row_source = take(static_cast<size_t>(num_tokens) * sizeof(int32_t));
   workspace.attention_order = take(static_cast<size_t>(batch) * sizeof(int32_t));
   workspace.max_attention_items = static_cast<size_t>(batch) + num_tokens / queries_per_task;
   workspace.attention_items = take(workspace.max_attention_items * sizeof(AttentionItem));
+  workspace.phase_counters = take(phases * sizeof(PhaseCounter));
+  if (division.by_columns) {
+    workspace.normalized = take(operand.Bytes(rows, hidden));
+    workspace.inner = take(operand.Bytes(rows, config.inner_size));
+  }
   workspace.scratch = offset;
 
   offset = 0;
-  workspace.normalized = take(block * hidden * element);
-  workspace.inner = take(block * config.inner_size * element);
-  workspace.gemm = take(gemm_scratch_bytes);
+  if (!division.by_columns) {
+    workspace.normalized = take(operand.Bytes(division.blocks.block, hidden));
+    workspace.inner = take(operand.Bytes(division.blocks.block, division.inner_chunk));
+  }
+  workspace.product_scratch = take(product_scratch_bytes);
   workspace.scratch_stride = std::max(offset, AttentionScratchBytes(config.size_per_head));
 
   workspace.bytes = workspace.scratch + workers * workspace.scratch_stride;

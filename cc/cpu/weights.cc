@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cc/cpu/kernels.h"
+#include "cc/cpu/onednn.h"
 #include "cc/cpu/parallel.h"
 
 namespace tf_fastbert {
@@ -13,15 +14,19 @@ namespace {
 constexpr size_t kAlignment = 256;
 size_t Align(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+// Byte offsets of a product's weights.
+struct ProductLayout {
+  size_t packed, bias, scales;
+};
+
 // Byte offsets within a layer's part of the buffer.
 struct LayerLayout {
-  size_t qkv, attention_output, intermediate, output;
-  size_t qkv_bias, attention_output_bias, intermediate_bias, output_bias;
+  ProductLayout qkv, attention_output, intermediate, output;
   size_t attention_gamma, attention_beta, output_gamma, output_beta;
   size_t bytes;
 };
 
-LayerLayout MakeLayout(const EncoderConfig& config, const LayerGemms& gemms) {
+LayerLayout MakeLayout(const EncoderConfig& config, const LayerProducts& products) {
   LayerLayout layout;
   size_t offset = 0;
   const auto take = [&offset](size_t bytes) {
@@ -29,15 +34,18 @@ LayerLayout MakeLayout(const EncoderConfig& config, const LayerGemms& gemms) {
     offset += Align(bytes);
     return at;
   };
+  const auto take_product = [&](const Product& product) {
+    ProductLayout l;
+    l.packed = take(product.PackedBytes());
+    l.bias = take(product.shape().n * sizeof(float));
+    l.scales = product.shape().in.type == OperandType::kInt8 ? take(product.shape().n * sizeof(float)) : 0;
+    return l;
+  };
+  layout.qkv = take_product(*products.qkv);
+  layout.attention_output = take_product(*products.attention_output);
+  layout.intermediate = take_product(*products.intermediate);
+  layout.output = take_product(*products.output);
   const size_t hidden = config.hidden_size * sizeof(float);
-  layout.qkv = take(gemms.qkv->PackedBytes());
-  layout.attention_output = take(gemms.attention_output->PackedBytes());
-  layout.intermediate = take(gemms.intermediate->PackedBytes());
-  layout.output = take(gemms.output->PackedBytes());
-  layout.qkv_bias = take(3 * hidden);
-  layout.attention_output_bias = take(hidden);
-  layout.intermediate_bias = take(config.inner_size * sizeof(float));
-  layout.output_bias = take(hidden);
   layout.attention_gamma = take(hidden);
   layout.attention_beta = take(hidden);
   layout.output_gamma = take(hidden);
@@ -46,107 +54,136 @@ LayerLayout MakeLayout(const EncoderConfig& config, const LayerGemms& gemms) {
   return layout;
 }
 
-// Some columns of a product's weights: kernel [k, columns] and bias [columns] of the tensors' type.
+// Some columns of a product's weights: kernel [k, columns] and bias [columns] of the tensors' type; with int8, the kernel is int8
+// and `amax` [columns] has its ranges.
 struct Source {
   const void* kernel;
   const void* bias;
+  const float* amax;
   int columns;
 };
 
-// Puts `sources` side by side, in the type of the product, and packs them.
-Status PackSources(const Gemm& gemm, DataType type, std::initializer_list<Source> sources, void* packed, float* bias,
-                   GemmWeights* weights) {
-  const Kernels& kernels = BestKernels();
-  const GemmShape& shape = gemm.shape();
-  const size_t size = SizeOf(shape.in);
-  int first = 0;
-  for (const Source& source : sources) {
-    kernels.to_float(type, source.bias, bias + first, source.columns);
-    first += source.columns;
-  }
-  if (sources.size() == 1 && type == shape.in) return gemm.Pack(sources.begin()->kernel, packed, bias, weights);
+class Packer {
+ public:
+  Packer(DataType type, char* base) : type_(type), base_(base) {}
 
-  return CatchErrors(shape.name, [&] {
-    const std::unique_ptr<char[]> joined(new char[static_cast<size_t>(shape.k) * shape.n * size]);
-    for (int row = 0; row < shape.k; ++row) {
-      char* out = joined.get() + static_cast<size_t>(row) * shape.n * size;
-      for (const Source& source : sources) {
-        const char* from = static_cast<const char*>(source.kernel) + static_cast<size_t>(row) * source.columns * SizeOf(type);
-        if (type == shape.in) {
-          std::memcpy(out, from, source.columns * size);
-        } else {
-          kernels.to_float(type, from, reinterpret_cast<float*>(out), source.columns);
-        }
-        out += source.columns * size;
-      }
+  const float* Vector(const void* source, size_t offset, int count) const {
+    float* out = reinterpret_cast<float*>(base_ + offset);
+    BestKernels().to_float(type_, source, out, count);
+    return out;
+  }
+
+  // Puts `sources` side by side, in the type that the product wants, and packs them. `input_amax`: of the int8 input.
+  Status Pack(const Product& product, std::initializer_list<Source> sources, float input_amax, const ProductLayout& layout,
+              ProductWeights* weights) const {
+    const ProductShape& shape = product.shape();
+    const bool int8 = shape.in.type == OperandType::kInt8;
+    weights->packed = base_ + layout.packed;
+    weights->bias = reinterpret_cast<float*>(base_ + layout.bias);
+    float* scales = reinterpret_cast<float*>(base_ + layout.scales);
+    if (int8) weights->scales = scales;
+    int first = 0;
+    for (const Source& source : sources) {
+      Vector(source.bias, layout.bias + first * sizeof(float), source.columns);
+      for (int i = 0; int8 && i < source.columns; ++i) scales[first + i] = source.amax[i] / 127 * (input_amax / 127);
+      first += source.columns;
     }
-    return gemm.Pack(joined.get(), packed, bias, weights);
-  });
-}
+
+    const size_t from_size = int8 ? 1 : SizeOf(type_);
+    const bool convert = !int8 && !(shape.in.type == OperandType::kBFloat16 && type_ == DataType::kBFloat16);
+    const size_t size = convert ? sizeof(float) : from_size;
+    if (sources.size() == 1 && size == from_size) return product.Pack(sources.begin()->kernel, base_ + layout.packed);
+    return CatchErrors(shape.name, [&] {
+      const std::unique_ptr<char[]> joined(new char[static_cast<size_t>(shape.k) * shape.n * size]);
+      for (int row = 0; row < shape.k; ++row) {
+        char* out = joined.get() + static_cast<size_t>(row) * shape.n * size;
+        for (const Source& source : sources) {
+          const char* from = static_cast<const char*>(source.kernel) + static_cast<size_t>(row) * source.columns * from_size;
+          if (convert) {
+            BestKernels().to_float(type_, from, reinterpret_cast<float*>(out), source.columns);
+          } else {
+            std::memcpy(out, from, source.columns * size);
+          }
+          out += source.columns * size;
+        }
+      }
+      return product.Pack(joined.get(), base_ + layout.packed);
+    });
+  }
+
+ private:
+  const DataType type_;
+  char* const base_;
+};
 
 }  // namespace
 
-Status CreateLayerGemms(const EncoderConfig& config, DataType compute, LayerGemms* gemms) {
-  const int hidden = config.hidden_size;
+Status CreateLayerProducts(const EncoderConfig& config, const Policy& policy, LayerProducts* products) {
+  const int hidden = config.hidden_size, inner = config.inner_size;
   Epilogue activation = Epilogue::kGeluTanh;
   if (config.activation == Activation::kGeluErf) activation = Epilogue::kGeluErf;
   if (config.activation == Activation::kRelu) activation = Epilogue::kRelu;
   const DataType residual = DataType::kFloat32;
-  const std::pair<GemmShape, std::unique_ptr<Gemm>*> products[] = {
-      {{"query, key and value product", hidden, 3 * hidden, compute, compute, Epilogue::kNone}, &gemms->qkv},
-      {{"attention output product", hidden, hidden, compute, residual, Epilogue::kAccumulate}, &gemms->attention_output},
-      {{"intermediate product", hidden, config.inner_size, compute, compute, activation}, &gemms->intermediate},
-      {{"output product", config.inner_size, hidden, compute, residual, Epilogue::kAccumulate}, &gemms->output},
+  const std::pair<ProductShape, std::unique_ptr<Product>*> all[] = {
+      {{"query, key and value product", hidden, 3 * hidden, policy.operand, Epilogue::kStore, policy.attention}, &products->qkv},
+      {{"attention output product", hidden, hidden, policy.operand, Epilogue::kAccumulate, residual}, &products->attention_output},
+      {{"intermediate product", hidden, inner, policy.operand, activation, residual}, &products->intermediate},
+      {{"output product", inner, hidden, policy.operand, Epilogue::kAccumulate, residual}, &products->output},
   };
-  for (const auto& product : products) {
-    const Status status = Gemm::Create(product.first, product.second);
+  for (const auto& product : all) {
+    const Status status = CreateProduct(product.first, product.second);
     if (!status.ok()) return status;
   }
   return Status::Ok();
 }
 
-size_t PreparedWeightsBytes(const EncoderConfig& config, const LayerGemms& gemms) {
-  return config.num_layers * MakeLayout(config, gemms).bytes;
+size_t PreparedWeightsBytes(const EncoderConfig& config, const LayerProducts& products) {
+  return config.num_layers * MakeLayout(config, products).bytes;
 }
 
-Status PrepareWeights(const EncoderConfig& config, const LayerGemms& gemms, const LayerWeights* layers, void* buffer,
-                      const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared) {
-  const LayerLayout layout = MakeLayout(config, gemms);
+Status PrepareWeights(const EncoderConfig& config, const LayerProducts& products, const LayerWeights* layers,
+                      const LayerRanges* ranges, void* buffer, const ParallelFor* parallel_for,
+                      std::unique_ptr<PreparedWeights>* prepared) {
+  const bool int8 = products.qkv->shape().in.type == OperandType::kInt8;
+  if (int8 && ranges == nullptr) return Status::Internal("CPU encoder: int8 layers without ranges");
+  const LayerLayout layout = MakeLayout(config, products);
   const int hidden = config.hidden_size;
   auto result = std::make_unique<CpuPreparedWeights>();
   result->layers.resize(config.num_layers);
 
   const auto pack = [&](int64_t, int64_t task) {
     const LayerWeights& from = layers[task / 4];
+    const LayerRanges range = int8 ? ranges[task / 4] : LayerRanges();
     PreparedLayer& to = result->layers[task / 4];
-    char* base = static_cast<char*>(buffer) + task / 4 * layout.bytes;
-    const auto floats = [base](size_t offset) { return reinterpret_cast<float*>(base + offset); };
-    const auto vector = [&](const void* source, size_t offset) {
-      BestKernels().to_float(config.dtype, source, floats(offset), hidden);
-      return floats(offset);
-    };
+    const Packer packer(config.dtype, static_cast<char*>(buffer) + task / 4 * layout.bytes);
     switch (task % 4) {
       case 0:
-        to.attention_layer_norm = {vector(from.attention_layer_norm_gamma, layout.attention_gamma),
-                                   vector(from.attention_layer_norm_beta, layout.attention_beta)};
-        to.output_layer_norm = {vector(from.output_layer_norm_gamma, layout.output_gamma),
-                                vector(from.output_layer_norm_beta, layout.output_beta)};
-        return PackSources(*gemms.qkv, config.dtype,
-                           {{from.query_kernel, from.query_bias, hidden},
-                            {from.key_kernel, from.key_bias, hidden},
-                            {from.value_kernel, from.value_bias, hidden}},
-                           base + layout.qkv, floats(layout.qkv_bias), &to.qkv);
+        to.attention_layer_norm = {packer.Vector(from.attention_layer_norm_gamma, layout.attention_gamma, hidden),
+                                   packer.Vector(from.attention_layer_norm_beta, layout.attention_beta, hidden)};
+        to.output_layer_norm = {packer.Vector(from.output_layer_norm_gamma, layout.output_gamma, hidden),
+                                packer.Vector(from.output_layer_norm_beta, layout.output_beta, hidden)};
+        if (int8) {
+          to.qkv_scale = 127 / range.attention_input;
+          to.context_scale = 127 / range.context;
+          to.intermediate_scale = 127 / range.intermediate_input;
+          to.output_scale = 127 / range.output_input;
+        }
+        return packer.Pack(*products.qkv,
+                           {{from.query_kernel, from.query_bias, range.query_kernel, hidden},
+                            {from.key_kernel, from.key_bias, range.key_kernel, hidden},
+                            {from.value_kernel, from.value_bias, range.value_kernel, hidden}},
+                           range.attention_input, layout.qkv, &to.qkv);
       case 1:
-        return PackSources(*gemms.attention_output, config.dtype,
-                           {{from.attention_output_kernel, from.attention_output_bias, hidden}}, base + layout.attention_output,
-                           floats(layout.attention_output_bias), &to.attention_output);
+        return packer.Pack(*products.attention_output,
+                           {{from.attention_output_kernel, from.attention_output_bias, range.attention_output_kernel, hidden}},
+                           range.context, layout.attention_output, &to.attention_output);
       case 2:
-        return PackSources(*gemms.intermediate, config.dtype,
-                           {{from.intermediate_kernel, from.intermediate_bias, config.inner_size}}, base + layout.intermediate,
-                           floats(layout.intermediate_bias), &to.intermediate);
+        return packer.Pack(*products.intermediate,
+                           {{from.intermediate_kernel, from.intermediate_bias, range.intermediate_kernel, config.inner_size}},
+                           range.intermediate_input, layout.intermediate, &to.intermediate);
       default:
-        return PackSources(*gemms.output, config.dtype, {{from.output_kernel, from.output_bias, hidden}}, base + layout.output,
-                           floats(layout.output_bias), &to.output);
+        return packer.Pack(*products.output, {{from.output_kernel, from.output_bias, range.output_kernel, hidden}},
+                           range.output_input, layout.output, &to.output);
     }
   };
   const int64_t tasks = 4 * static_cast<int64_t>(config.num_layers);

@@ -1,4 +1,4 @@
-// What the CPU backend makes of the weights: four packed kernels, float32 biases and LayerNorm parameters per layer, all in one
+// What the CPU backend makes of the weights: four packed kernels, float32 biases, scales and LayerNorm parameters per layer, all in one
 // buffer of the caller.
 #ifndef TF_FASTBERT_CC_CPU_WEIGHTS_H_
 #define TF_FASTBERT_CC_CPU_WEIGHTS_H_
@@ -7,22 +7,22 @@
 #include <memory>
 #include <vector>
 
-#include "cc/cpu/gemm.h"
+#include "cc/cpu/policy.h"
+#include "cc/cpu/product.h"
 #include "cc/encoder.h"
 
 namespace tf_fastbert {
 namespace cpu {
 
 // The four matrix products of a layer. They are the same for every layer.
-struct LayerGemms {
-  std::unique_ptr<Gemm> qkv;               // [H] -> [3 H]: query, key and value side by side
-  std::unique_ptr<Gemm> attention_output;  // [H] -> [H], added to the residual
-  std::unique_ptr<Gemm> intermediate;      // [H] -> [I], with the activation
-  std::unique_ptr<Gemm> output;            // [I] -> [H], added to the residual
+struct LayerProducts {
+  std::unique_ptr<Product> qkv;               // [H] -> [3 H]: query, key and value side by side
+  std::unique_ptr<Product> attention_output;  // [H] -> [H], added to the residual
+  std::unique_ptr<Product> intermediate;      // [H] -> [I], with the activation
+  std::unique_ptr<Product> output;            // [I] -> [H], added to the residual
 };
 
-// `compute`: float32 or bfloat16, the type of the products' inputs.
-Status CreateLayerGemms(const EncoderConfig& config, DataType compute, LayerGemms* gemms);
+Status CreateLayerProducts(const EncoderConfig& config, const Policy& policy, LayerProducts* products);
 
 struct LayerNormWeights {
   const float* gamma;
@@ -30,8 +30,10 @@ struct LayerNormWeights {
 };
 
 struct PreparedLayer {
-  GemmWeights qkv, attention_output, intermediate, output;
+  ProductWeights qkv, attention_output, intermediate, output;
   LayerNormWeights attention_layer_norm, output_layer_norm;
+  // Of the products' inputs if they are int8, 127 / amax; else 1.
+  float qkv_scale = 1, context_scale = 1, intermediate_scale = 1, output_scale = 1;
 };
 
 class CpuPreparedWeights : public PreparedWeights {
@@ -39,10 +41,12 @@ class CpuPreparedWeights : public PreparedWeights {
   std::vector<PreparedLayer> layers;
 };
 
-size_t PreparedWeightsBytes(const EncoderConfig& config, const LayerGemms& gemms);
+size_t PreparedWeightsBytes(const EncoderConfig& config, const LayerProducts& products);
 
-Status PrepareWeights(const EncoderConfig& config, const LayerGemms& gemms, const LayerWeights* layers, void* buffer,
-                      const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared);
+// `ranges`: of each layer, where the policy is int8.
+Status PrepareWeights(const EncoderConfig& config, const LayerProducts& products, const LayerWeights* layers,
+                      const LayerRanges* ranges, void* buffer, const ParallelFor* parallel_for,
+                      std::unique_ptr<PreparedWeights>* prepared);
 
 }  // namespace cpu
 }  // namespace tf_fastbert

@@ -1,0 +1,34 @@
+// What each precision is computed with on this CPU.
+//
+//                      AMX                                 AVX512_BF16            other
+//   float32            3 bfloat16 planes (tf32: 2)         float32                float32
+//   float16            2 bfloat16 planes                   float32                float32
+//   bfloat16           bfloat16                            bfloat16               float32
+//   int8, all types    int8; attention in bfloat16         the same               int8; attention in float32
+//
+// Residual stream, LayerNorm, softmax and activation functions are float32 everywhere. Modes 1 and 2 of int8 differ in the weights'
+// scales only, which come with the ranges: keeping the residual stream and the products' outputs in more than int8 costs nothing
+// here. Attention is not int8 either: bfloat16 is as fast, since the exponentials take the time. fp8 layers are computed like those
+// without quantization (their kernels are of the tensors' type), as no CPU multiplies E4M3.
+#ifndef TF_FASTBERT_CC_CPU_POLICY_H_
+#define TF_FASTBERT_CC_CPU_POLICY_H_
+
+#include "cc/cpu/operand.h"
+#include "cc/encoder.h"
+
+namespace tf_fastbert {
+namespace cpu {
+
+struct Policy {
+  OperandFormat operand;  // the products' inputs
+  DataType attention;     // query, key and value: float32 or bfloat16
+
+  bool quantized() const { return operand.type == OperandType::kInt8; }
+};
+
+Policy ChoosePolicy(const EncoderConfig& config);
+
+}  // namespace cpu
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CC_CPU_POLICY_H_
