@@ -1,0 +1,79 @@
+"""Ours through the C ABI, without TensorFlow. Times by CUDA events.
+
+"calls": forward passes queued one behind the other, as a program makes them; the library decides by the number of tokens how a
+pass runs (ordinary launches, a CUDA graph of its own, one persistent kernel). "CUDA graph": the same captured by the caller and
+replayed. "tuned": after fastbert_cuda_tune.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.case import Case, Row, to_float32
+from benchmarks.peers.worker import Candidate, Family, NotInstalled, Prepared
+from benchmarks.shapes import MODELS
+from tf_fastbert.cuda import abi
+from tf_fastbert.cuda.driver import CudaError, Gpu
+from tf_fastbert.cuda.encoder import Batch, EncoderConfig, GpuEncoder
+
+
+class _Ours:
+    def __init__(self, case: Case, gpu: Gpu):
+        layers, heads, size, inner = MODELS[case.model]
+        precision = "tf32" if case.dtype == "tf32" else "default"
+        self.case, self.gpu = case, gpu
+        self.config = EncoderConfig(layers, heads, size, inner, dtype=case.storage_dtype, precision=precision)
+        # Tuning changes an encoder, so the two modes have one each.
+        self.encoders = {tuned: GpuEncoder(gpu, self.config, case.layers) for tuned in (False, True)}
+        self.batches: dict[tuple[str, bool, bool], Batch] = {}
+
+    def batch(self, row: Row, remove_padding: bool, tuned: bool) -> Batch:
+        key = (row.name, remove_padding, tuned)
+        if key not in self.batches:
+            encoder = self.encoders[tuned]
+            self.batches[key] = encoder.batch(self.case.input(row), row.lengths, remove_padding)
+            if tuned:
+                encoder.tune(row.tokens if remove_padding else row.batch * row.seq_len)
+        return self.batches[key]
+
+    def candidate(self, tuned: bool, graph: bool, padded: bool) -> Candidate:
+        def prepare(row: Row) -> Prepared:
+            encoder, batch = self.encoders[tuned], self.batch(row, not padded, tuned)
+
+            def forward() -> None:
+                encoder.forward(batch)
+
+            run: Callable[[], None] = self.gpu.capture(forward) if graph else forward
+
+            def output() -> np.ndarray:
+                for _ in range(3):  # a library that captures a graph of its own does so in one of the first calls
+                    self.gpu.fill(batch.output, 0xFF)
+                    run()
+                return to_float32(encoder.output(batch))
+
+            return Prepared(output, lambda: self.gpu.median_ms(run))
+
+        mode = ("CUDA graph" if graph else "calls") + (", tuned" if tuned else "")
+        return Candidate("ours", mode, padded, prepare)
+
+
+def start(case: Case) -> Family:
+    """Needs a GPU and the CUDA library; see abi.library_path."""
+    try:
+        gpu = Gpu()
+        library = abi.library_path()
+        ours = _Ours(case, gpu)
+    except (CudaError, ImportError) as error:
+        raise NotInstalled(str(error)) from error
+    candidates = [
+        ours.candidate(tuned, graph, padded)
+        for padded in ((False, True) if case.options["padded"] else (False,))
+        for tuned in ((False, True) if case.options["tune"] else (False,))
+        for graph in (False, True)
+    ]
+    driver = "{}.{}".format(*gpu.driver_version)
+    versions = f"tf_fastbert C ABI ({os.path.basename(library)}), driver for CUDA {driver}"
+    return Family(versions, gpu.name, candidates, ours.batches.clear)

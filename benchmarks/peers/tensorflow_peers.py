@@ -1,0 +1,135 @@
+"""Inside TensorFlow: the op, the same arithmetic in TensorFlow's own operations (Google's graph), and those through XLA.
+
+Times: an in-graph loop (one tf.function that feeds the output back, everything stays on the device), wall time over its length, as
+the ancestor's benchmark did.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import Case, Row
+from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, looped_ms
+
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+try:
+    import tensorflow as tf
+except ImportError as error:
+    missing: Exception | None = error
+else:
+    missing = None
+
+
+def plain_encoder(x: Any, mask: Any, layers: list[Any], heads: int) -> Any:
+    """What Google's transformer_model computes. x: [B, S, H]; mask: additive, [B, 1, 1, S]; layers: LayerWeights."""
+    size = x.shape[-1] // heads
+
+    def norm(y: Any, gamma: Any, beta: Any) -> Any:
+        y = tf.cast(y, tf.float32)
+        mean, variance = tf.nn.moments(y, axes=[-1], keepdims=True)
+        return tf.cast((y - mean) * tf.math.rsqrt(variance + 1e-12), x.dtype) * gamma + beta
+
+    def split(y: Any) -> Any:
+        return tf.transpose(tf.reshape(y, [y.shape[0], y.shape[1], heads, size]), [0, 2, 1, 3])
+
+    for w in layers:
+        q, k, v = (split(x @ getattr(w, f"{n}_kernel") + getattr(w, f"{n}_bias")) for n in ("query", "key", "value"))
+        p = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * tf.cast(1.0 / math.sqrt(size), x.dtype) + mask)
+        context = tf.reshape(tf.transpose(p @ v, [0, 2, 1, 3]), x.shape)
+        y = context @ w.attention_output_kernel + w.attention_output_bias
+        x = norm(x + y, w.attention_layer_norm_gamma, w.attention_layer_norm_beta)
+        y = tf.nn.gelu(x @ w.intermediate_kernel + w.intermediate_bias, approximate=True)
+        y = y @ w.output_kernel + w.output_bias
+        x = norm(x + y, w.output_layer_norm_gamma, w.output_layer_norm_beta)
+    return x
+
+
+class _TensorFlow:
+    def __init__(self, case: Case):
+        from tf_fastbert.ops import LayerWeights
+
+        self.case = case
+        self.gpus = tf.config.list_physical_devices("GPU")
+        self.device = "/GPU:0" if self.gpus else "/CPU:0"
+        tf.config.experimental.enable_tensor_float_32_execution(case.dtype == "tf32")
+        with tf.device(self.device):
+            self.layers = [
+                LayerWeights(**{name: tf.Variable(self.array(value)) for name, value in layer.items()}) for layer in case.layers
+            ]
+
+    def array(self, stored: np.ndarray) -> np.ndarray:
+        return stored.view(tf.bfloat16.as_numpy_dtype) if stored.dtype == np.uint16 else stored
+
+    def op(self, row: Row, remove_padding: bool) -> Callable[[Any], Any]:
+        from tf_fastbert.ops import fast_bert_encoder
+
+        lengths = np.array(row.lengths, np.int32)
+
+        def encoder(x: Any) -> Any:
+            y = fast_bert_encoder(
+                x, lengths, self.layers, num_heads=self.case.num_heads, size_per_head=self.case.size_per_head,
+                remove_padding=remove_padding, precision="tf32" if self.case.dtype == "tf32" else "default",
+            )  # fmt: skip
+            return tf.ensure_shape(y, x.shape)
+
+        return encoder
+
+    def plain(self, row: Row, xla: bool) -> Callable[[Any], Any]:
+        with tf.device(self.device):
+            valid = tf.constant(row.mask())
+            mask = tf.cast(tf.where(valid[:, None, None, :], 0.0, -10000.0), tf.as_dtype(self.case.storage_dtype))
+
+        def encoder(x: Any) -> Any:
+            return plain_encoder(x, mask, self.layers, self.case.num_heads)
+
+        return tf.function(encoder, jit_compile=True) if xla else encoder
+
+    def candidate(self, name: str, mode: str, padded: bool, encoder_for: Callable[[Row], Callable[[Any], Any]]) -> Candidate:
+        def prepare(row: Row) -> Prepared:
+            # Scores [B, heads, S, S] and a few copies of them, of which XLA and the plain graph keep several.
+            if padded and name.startswith("TF") and row.batch * self.case.num_heads * row.seq_len**2 > 1 << 28:
+                raise NotApplicable("its attention scores alone would take gigabytes, and minutes")
+            encoder = encoder_for(row)
+
+            @tf.function
+            def loop(x: Any, times: Any) -> Any:
+                for _ in tf.range(times):
+                    x = encoder(x)
+                return x, tf.reduce_sum(tf.cast(x[0, 0], tf.float32))
+
+            with tf.device(self.device):
+                x = tf.constant(self.array(self.case.input(row)))
+
+            def run(times: int) -> Any:
+                with tf.device(self.device):
+                    result, total = loop(x, tf.constant(times))
+                total.numpy()  # waits, and copies one number
+                return result
+
+            return Prepared(lambda: tf.cast(run(1), tf.float32).numpy(), lambda: looped_ms(run))
+
+        return Candidate(name, mode, padded, prepare)
+
+
+def start(case: Case) -> Family:
+    """On a GPU if TensorFlow sees one, else on the CPU. The op's candidates need the op library."""
+    if missing is not None:
+        raise NotInstalled(str(missing))
+    peer = _TensorFlow(case)
+    loop = "in-graph loop"
+    candidates = [peer.candidate("ours in TF", loop, False, lambda row: peer.op(row, True))]
+    if case.options["padded"]:
+        candidates.append(peer.candidate("ours in TF", loop, True, lambda row: peer.op(row, False)))
+    if case.options["tensorflow"] == "all":
+        candidates += [
+            peer.candidate("TF", loop, True, lambda row: peer.plain(row, False)),
+            peer.candidate("TF XLA", loop, True, lambda row: peer.plain(row, True)),
+        ]
+    device = tf.config.experimental.get_device_details(peer.gpus[0]).get("device_name", "GPU") if peer.gpus else "CPU"
+    return Family(f"TensorFlow {tf.__version__}", device, candidates)

@@ -1,0 +1,136 @@
+"""Runs one family over all rows of a case: checks each implementation against the reference, then times it.
+
+Every result is one line of JSON in results_FAMILY.jsonl, written at once, so that a crash loses only what came after it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import LIMITS, Case, Row, relative_error
+from benchmarks.peers import FAMILIES
+
+
+class NotInstalled(Exception):
+    """The family cannot run here; the message says why."""
+
+
+class NotApplicable(Exception):
+    """An implementation has no such mode or type; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """An implementation ready for one row.
+
+    output: computes and returns [B, S, H] or, without padding, [T, H], as float32. milliseconds: the median of one call.
+    """
+
+    output: Callable[[], np.ndarray]
+    milliseconds: Callable[[], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One implementation in one mode.
+
+    name: of the column, such as "ours"; mode: how it is called, such as "CUDA graph"; padded: it computes padding tokens too;
+    prepare: makes it ready for a row, raising NotApplicable if it cannot be.
+    """
+
+    name: str
+    mode: str
+    padded: bool
+    prepare: Callable[[Row], Prepared]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """versions: one line for the report; device: what it runs on; candidates: what to time, in order; after_row: frees memory."""
+
+    versions: str
+    device: str
+    candidates: list[Candidate]
+    after_row: Callable[[], None] = lambda: None
+
+
+def wall_ms(run: Callable[[], Any], seconds: float = 0.25) -> float:
+    """Median wall time of run(), which must wait for its result: for the CPU, and for loops inside of a framework."""
+    run()
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < 5 or (time.perf_counter() - begin < seconds and len(times) < 100):
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def looped_ms(loop: Callable[[int], Any], milliseconds: float = 60.0) -> float:
+    """Time of one call inside loop(n), which makes n calls on the device and waits for them; n is chosen to take that long."""
+    few = 3
+    loop(few)
+    begin = time.perf_counter()
+    loop(few)
+    estimate = 1e3 * (time.perf_counter() - begin) / few
+    count = int(min(200, max(few, milliseconds / estimate)))
+    return wall_ms(lambda: loop(count)) / count
+
+
+def _measure(case: Case, row: Row, candidate: Candidate, output_file: str) -> dict[str, Any]:
+    try:
+        prepared = candidate.prepare(row)
+        checked = row.select(prepared.output()).astype(np.float32)
+        error = relative_error(checked, case.reference(row))
+        np.save(case.folder / output_file, checked)
+        result = {"relative_error": error, "output": output_file}
+        if not error < LIMITS[case.dtype]:
+            return {**result, "not_timed": f"its output differs from the reference by {error:.1e}"}
+        return {**result, "milliseconds": prepared.milliseconds()}
+    except NotApplicable as reason:
+        return {"not_timed": str(reason)}
+    except Exception as error:  # whatever a peer raises is its result; the other ones go on
+        traceback.print_exc()
+        first_line = (str(error).strip() or repr(error)).splitlines()[0]
+        return {"not_timed": f"failed: {type(error).__name__}: {first_line[:200]}"}
+
+
+def run(family_name: str, case: Case) -> None:
+    """Writes results_FAMILY.jsonl: first {"versions", "device"} or {"not_installed"}, then one line for each row and candidate."""
+    with open(case.folder / f"results_{family_name}.jsonl", "w") as file:
+
+        def write(line: dict[str, Any]) -> None:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+
+        try:
+            family: Family = importlib.import_module(FAMILIES[family_name]).start(case)
+        except NotInstalled as reason:
+            write({"not_installed": str(reason)})
+            return
+        write({"versions": family.versions, "device": family.device})
+        for row in case.rows:
+            for index, candidate in enumerate(family.candidates):
+                begin = time.perf_counter()
+                result = _measure(case, row, candidate, f"{row.name}_{family_name}_{index}.npy")
+                write(
+                    {
+                        "row": [row.batch, row.seq_len],
+                        "family": family_name,
+                        "name": candidate.name,
+                        "mode": candidate.mode,
+                        "padded": candidate.padded,
+                        **result,
+                        "seconds": round(time.perf_counter() - begin, 2),
+                    }
+                )
+            family.after_row()

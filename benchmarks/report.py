@@ -1,0 +1,117 @@
+"""The table of a benchmark run, from its result lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from benchmarks.shapes import MODELS, TARGETS, spread_lengths
+from tf_fastbert.cuda.ceilings import Ceilings
+
+Result = dict[str, Any]  # a line of benchmarks.peers.worker
+
+
+def is_ours(result: Result) -> bool:
+    return result["name"].startswith("ours")
+
+
+def encoder_work(model: str, lengths: list[int], bytes_per_value: int) -> tuple[float, float]:
+    """(operations, bytes) that an encoder cannot do without: the products over the valid tokens; weights, input and output once."""
+    layers, heads, size, inner = MODELS[model]
+    hidden = heads * size
+    weights = 4 * hidden * hidden + 2 * hidden * inner
+    tokens = sum(lengths)
+    flops = layers * (2.0 * tokens * weights + 4.0 * hidden * sum(n * n for n in lengths))
+    return flops, float(bytes_per_value * (layers * weights + 2 * tokens * hidden))
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All results of one run.
+
+    header: lines of text for the top (device, versions); results: of all families; ceilings: None where they could not be measured;
+    notes: lines for the end, such as what is not installed.
+    """
+
+    model: str
+    dtype: str
+    rows: list[tuple[int, int]]
+    header: list[str]
+    results: list[Result]
+    ceilings: Ceilings | None
+    notes: list[str]
+
+    def of_row(self, row: tuple[int, int]) -> list[Result]:
+        return [r for r in self.results if tuple(r["row"]) == tuple(row)]
+
+    def floor_ms(self, row: tuple[int, int], padded: bool = False) -> float | None:
+        """The least time at the measured ceilings, padding removed or not."""
+        if self.ceilings is None:
+            return None
+        lengths = [row[1]] * row[0] if padded else spread_lengths(*row)
+        return self.ceilings.milliseconds(*encoder_work(self.model, lengths, 4 if self.dtype in ("float32", "tf32") else 2))
+
+    def best(self, row: tuple[int, int], ours: bool, padded_only: bool = False) -> Result | None:
+        """The fastest of ours, or of the peers. Ours inside TensorFlow counts as ours only for `ours`."""
+        timed = [r for r in self.of_row(row) if "milliseconds" in r and is_ours(r) == ours and (r["padded"] or not padded_only)]
+        if ours and not padded_only:
+            timed = [r for r in timed if not r["padded"]] or timed
+        return min(timed, key=lambda r: r["milliseconds"], default=None)
+
+    def columns(self) -> list[tuple[str, str, bool]]:
+        """(name, mode, padded) of each implementation, in the order in which they came."""
+        return list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in self.results))
+
+    def markdown(self) -> str:
+        """Milliseconds by row and implementation, then why something is missing, then how far the outputs lie apart."""
+        columns = self.columns()
+        titles = [_title(*column) for column in columns]
+        head = ["B", "S", "T", "floor", *titles, "best peer", "ours / best peer", "target"]
+        padded_too = any(is_ours(r) and r["padded"] for r in self.results)
+        if padded_too:
+            head += ["floor, padded", "ours padded / best padded peer"]
+        lines = [*self.header, "", "| " + " | ".join(head) + " |", "|--" * len(head) + "|"]
+        for row in self.rows:
+            times = {(r["name"], r["mode"], r["padded"]): r.get("milliseconds") for r in self.of_row(row)}
+            ours, peer = self.best(row, True), self.best(row, False)
+            target = TARGETS.get((self.model, self.dtype), {}).get(tuple(row))
+            cells = [str(row[0]), str(row[1]), str(sum(spread_lengths(*row))), _number(self.floor_ms(row))]
+            cells += [_number(times.get(column)) for column in columns]
+            cells += [_number(peer and peer["milliseconds"]), _ratio(ours, peer), _number(target, 2)]
+            if padded_too:
+                ratio = _ratio(self.best(row, True, True), self.best(row, False, True))
+                cells += [_number(self.floor_ms(row, padded=True)), ratio]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += ["", *(f"- {note}" for note in [*self.notes, *self._missing(), *self._errors()])]
+        return "\n".join(lines)
+
+    def _missing(self) -> list[str]:
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for r in self.results:
+            if "not_timed" in r:
+                reasons.setdefault((_title(r["name"], r["mode"], r["padded"]), r["not_timed"]), []).append("{}x{}".format(*r["row"]))
+        return [f"{title}, not timed at {', '.join(rows)}: {reason}" for (title, reason), rows in reasons.items()]
+
+    def _errors(self) -> list[str]:
+        errors = [r["relative_error"] for r in self.results if "milliseconds" in r]
+        apart = [r["farthest"] for r in self.results if "farthest" in r]
+        lines = []
+        if errors:
+            lines.append(
+                f"outputs against a float64 encoder, relative 2-norm, before timing: {min(errors):.1e} to {max(errors):.1e}"
+            )
+        if apart:
+            lines.append(f"outputs against each other: at most {max(apart):.1e} apart")
+        return lines
+
+
+def _title(name: str, mode: str, padded: bool) -> str:
+    return f"{name}, {mode}" + (" (padded)" if padded else "")
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _ratio(ours: Result | None, peer: Result | None) -> str:
+    return "-" if ours is None or peer is None else f"{ours['milliseconds'] / peer['milliseconds']:.2f}"

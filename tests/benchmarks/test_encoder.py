@@ -1,0 +1,44 @@
+"""benchmarks/encoder.py as a program, with a stand-in for the GPU."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cuda.fake import ROOT, FakeCuda
+
+PROGRAM = ROOT / "benchmarks" / "encoder.py"
+
+
+def test_a_wrong_output_is_reported_and_not_timed(fake_cuda: FakeCuda, tmp_path) -> None:
+    arguments = ("--model=minilm", "--rows=2x16", "--peers=fastbert", "--padded", f"--out={tmp_path}")
+    result = fake_cuda.run(PROGRAM, *arguments)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "encoder.jsonl").read_text().splitlines()]
+    modes = {(line["mode"], line["padded"]) for line in lines}
+    assert modes == {(m, p) for m in ("calls", "CUDA graph", "calls, tuned", "CUDA graph, tuned") for p in (False, True)}
+    # The stand-in returns its input.
+    assert all("its output differs from the reference" in line["not_timed"] for line in lines)
+    assert lines[0]["device"].startswith("Fake GPU") and lines[0]["row"] == [2, 16]
+    assert "| 2 | 16 | 16 |" in result.stdout and (tmp_path / "encoder.md").read_text().startswith("Fake GPU")
+
+
+def test_without_a_gpu(fake_cuda: FakeCuda, tmp_path) -> None:
+    result = fake_cuda.run(
+        PROGRAM, "--model=minilm", "--rows=1x8", "--peers=fastbert", f"--out={tmp_path}", FAKE_CUDA_NO_DEVICE="1"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "- fastbert: not installed (cuInit: CUDA_ERROR_NO_DEVICE)" in result.stdout
+    assert "- no floor: cuInit: CUDA_ERROR_NO_DEVICE" in result.stdout
+
+
+def test_an_interpreter_that_is_not_there(fake_cuda: FakeCuda, tmp_path) -> None:
+    python = "--python=torch=/no/such/python"
+    result = fake_cuda.run(PROGRAM, "--model=minilm", "--rows=1x8", "--peers=torch_packed", python, f"--out={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "torch: /no/such/python cannot be started: No such file or directory" in result.stdout
+
+
+def test_bad_arguments(fake_cuda: FakeCuda) -> None:
+    for argument, message in (("--peers=torhc", "'torhc' is none of"), ("--python=torch", "is not FAMILY=INTERPRETER")):
+        result = fake_cuda.run(PROGRAM, argument)
+        assert result.returncode == 2 and message in result.stderr

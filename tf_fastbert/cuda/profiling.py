@@ -1,0 +1,124 @@
+"""Where an encoder's time goes: each step of the layer loop against the time its operations and bytes need at the GPU's ceilings."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from tf_fastbert.cuda.ceilings import Ceilings
+from tf_fastbert.cuda.driver import Gpu
+from tf_fastbert.cuda.encoder import STORAGE, EncoderConfig, GpuEncoder
+
+_BUSY_BYTES = 1 << 30  # a fill of this size takes about half a millisecond of GPU time
+_BUSY_FILLS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTime:
+    """One kind of step over a whole pass. milliseconds: all of them; flops, moved: operations and bytes of all of them."""
+
+    name: str
+    count: int
+    milliseconds: float
+    flops: float
+    moved: float
+
+    def floor(self, ceilings: Ceilings | None) -> float | None:
+        """Milliseconds at the ceilings."""
+        return None if ceilings is None else ceilings.milliseconds(self.flops, self.moved)
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """steps: by kind, in the order of a layer; layers: milliseconds by layer and kind; event_ms: what measuring added to each step,
+    already subtracted; calls_ms: one pass among others as the library runs it, graph_ms: as a CUDA graph of the caller."""
+
+    steps: list[StepTime]
+    layers: list[dict[str, float]]
+    event_ms: float
+    calls_ms: float
+    graph_ms: float
+
+
+def step_work(config: EncoderConfig, name: str, rows: int, lengths: Sequence[int]) -> tuple[float, float]:
+    """(operations, bytes) of one step of one layer over `rows` rows; bytes: each operand from memory or to it once."""
+    h, i, width = config.hidden_size, config.inner_size, config.bytes_per_value
+    products = {"qkv": (h, 3 * h), "attention_output": (h, h), "intermediate": (h, i), "output": (i, h)}
+    if name in products:
+        k, n = products[name]
+        return 2.0 * rows * k * n, width * (rows * k + k * n + rows * n)
+    if name == "attention":
+        return 4.0 * h * sum(length * length for length in lengths), width * 4 * rows * h
+    passes_over_rows = {"layer_norm": 3, "pack": 2}.get(name, 0)
+    return 0.0, width * passes_over_rows * rows * h
+
+
+def profile(
+    gpu: Gpu, encoder: GpuEncoder, lengths: Sequence[int], seq_len: int, remove_padding: bool = True, passes: int = 15
+) -> Profile:
+    """Profiles one batch of random numbers; the medians of several passes.
+
+    Args:
+      lengths: valid tokens of each sequence, at most seq_len.
+    """
+    config = encoder.config
+    values = np.random.default_rng(0).standard_normal((len(lengths), seq_len, config.hidden_size), np.float32)
+    if config.dtype == "bfloat16":
+        values = (values.view(np.uint32) >> 16).astype(np.uint16)
+    batch = encoder.batch(values.astype(STORAGE[config.dtype]), lengths, remove_padding)
+    busy = gpu.empty(_BUSY_BYTES)
+    for _ in range(3):
+        encoder.forward(batch)
+    runs = []
+    for _ in range(passes):
+        for _ in range(_BUSY_FILLS):  # the GPU is still at this while the host queues the pass
+            gpu.fill(busy, 0)
+        runs.append(encoder.profile(batch))
+    event_ms = statistics.median(ms for run in runs for name, _, ms in run if name == "nothing")
+
+    rows = sum(lengths) if remove_padding else len(lengths) * seq_len
+    layers: list[dict[str, float]] = [{} for _ in range(config.num_layers)]
+    totals: dict[str, list[float]] = {}
+    for index, (name, layer, _) in enumerate(runs[0]):
+        if name == "nothing":
+            continue
+        milliseconds = max(0.0, statistics.median(run[index][2] for run in runs) - event_ms)
+        totals.setdefault(name, []).append(milliseconds)
+        if layer >= 0:
+            layers[layer][name] = layers[layer].get(name, 0.0) + milliseconds
+    steps = []
+    for name, times in totals.items():
+        flops, moved = step_work(config, name, rows, lengths)
+        steps.append(StepTime(name, len(times), sum(times), flops * len(times), moved * len(times)))
+    calls_ms = gpu.median_ms(lambda: encoder.forward(batch))
+    graph_ms = gpu.median_ms(gpu.capture(lambda: encoder.forward(batch)))
+    return Profile(steps, layers, event_ms, calls_ms, graph_ms)
+
+
+def markdown(result: Profile, num_layers: int, ceilings: Ceilings | None) -> str:
+    """A table: each kind of step, its time in a layer and in a pass, its work, and the share of the ceiling that it reaches."""
+    total = sum(step.milliseconds for step in result.steps)
+    floors = [step.floor(ceilings) or 0.0 for step in result.steps]
+    lines = [
+        "| step | in a pass | us a layer | us a pass | share | GFLOP | MB | TFLOP/s | TB/s | us at the ceilings | of the ceiling |",
+        "|--" * 11 + "|",
+    ]
+    for step, floor in zip(result.steps, floors):
+        seconds = 1e-3 * step.milliseconds
+        rates = ["-", "-"] if seconds == 0 else [f"{step.flops / seconds / 1e12:.0f}", f"{step.moved / seconds / 1e12:.2f}"]
+        in_layer = f"{1e3 * step.milliseconds / num_layers:.1f}" if step.count >= num_layers else "-"
+        known = ceilings is not None and step.milliseconds > 0
+        cells = [step.name, str(step.count), in_layer, f"{1e3 * step.milliseconds:.1f}", f"{step.milliseconds / total:.0%}"]
+        cells += [f"{step.flops / 1e9:.1f}", f"{step.moved / 1e6:.1f}", *rates]
+        cells += [f"{1e3 * floor:.1f}" if known else "-", f"{floor / step.milliseconds:.0%}" if known else "-"]
+        lines.append("| " + " | ".join(cells) + " |")
+    floor_text = f"{1e3 * sum(floors):.1f} | {sum(floors) / total:.0%}" if ceilings is not None else "- | -"
+    flops, moved = sum(step.flops for step in result.steps), sum(step.moved for step in result.steps)
+    lines.append(
+        f"| all | {sum(s.count for s in result.steps)} | {1e3 * total / num_layers:.1f} | {1e3 * total:.1f} | 100% | {flops / 1e9:.1f} "
+        f"| {moved / 1e6:.1f} | {flops / total / 1e9:.0f} | {moved / total / 1e9:.2f} | {floor_text} |"
+    )
+    return "\n".join(lines)
