@@ -59,8 +59,21 @@ size_t fastbert_cuda_packed_bytes(const Config* encoder) { return 16; }
 int fastbert_cuda_pack_weights(const Config* e, const void* layers, void* buffer, void* s, void** w) { return *w = malloc(1), 0; }
 void fastbert_cuda_free_weights(void* weights) { free(weights); }
 size_t fastbert_cuda_workspace_bytes(const Config* e, int32_t b, int32_t s, int32_t t, int32_t remove_padding) { return 256; }
+static char entries[1 << 16];  // of all tables; a tuned range of tokens is one entry, a loaded table for this GPU all of its
 int fastbert_cuda_tune(const Config* e, const void* w, int32_t num_tokens, void* workspace, size_t size, void* stream) {
+  sprintf(entries + strlen(entries), "gemm %d %d\n", e->inner_size, num_tokens);
   return fprintf(stderr, "tune %d\n", num_tokens), 0;
+}
+int fastbert_cuda_tuned_table(const Config* e, char* buffer, size_t bytes, size_t* needed) {
+  char text[sizeof(entries) + 100];
+  *needed = 1 + sprintf(text, "tf_fastbert gemm table 1\ngpu Fake GPU\ncublaslt 130100\n%s", entries);
+  return *needed <= bytes ? memcpy(buffer, text, *needed), 0 : 0;
+}
+int fastbert_cuda_load_tuned_table(const char* text) {
+  if (strncmp(text, "tf_fastbert gemm table 1\n", 25) != 0) return snprintf(last_error, sizeof(last_error), "line 1 is wrong"), 1;
+  const char* before_first = strstr(text, "\ngemm ");
+  if (strstr(text, "gpu Fake GPU\n") != NULL && before_first != NULL) strcat(entries, before_first + 1);
+  return 0;
 }
 int fastbert_cuda_forward(const Config* e, const void* w, const Call* call, void* workspace, size_t size, void* stream) {
   const size_t values = (size_t)call->batch * call->seq_len * e->num_heads * e->size_per_head;
