@@ -122,7 +122,9 @@ def run_tf1(args: argparse.Namespace, folder: pathlib.Path) -> None:
                     wanted = np.concatenate([x[valid] for x in stock_logits[row]])
                     error = float(np.linalg.norm(np.concatenate([x[valid] for x in got]) - wanted) / np.linalg.norm(wanted))
                     if not error < LIMITS[args.floatx]:
-                        sys.exit(f"the patched graph's logits differ from the stock ones by {error:.1e} at {row[0]}x{row[1]}: not timed")
+                        sys.exit(
+                            f"the patched graph's logits differ from the stock ones by {error:.1e} at {row[0]}x{row[1]}: not timed"
+                        )
                 feed = {inputs[n]: features[n] for n in names}
                 arrays = [features[n] for n in names]
                 more = {"operations": operations, "relative_error": error}

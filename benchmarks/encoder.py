@@ -144,7 +144,9 @@ def run_families(case: Case, families: list[str], args: argparse.Namespace) -> R
     if "fastbert" in families or "torch" in families:
         ceilings, problem = measure_ceilings(case.folder, args.timeout)
     if ceilings is not None:
-        rates = f"{ceilings.flops / 1e12:.0f} TFLOP/s in an 8192^3 product, {ceilings.bytes / 1e12:.2f} TB/s in a copy (read + write)"
+        rates = (
+            f"{ceilings.flops / 1e12:.0f} TFLOP/s in an 8192^3 product, {ceilings.bytes / 1e12:.2f} TB/s in a copy (read + write)"
+        )
         notes.append(f"floor: {rates}")
     elif problem is not None:
         notes.append(f"no floor: {problem}")
@@ -180,7 +182,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="encoder_benchmark_") as folder:
         case = Case.write(pathlib.Path(folder), args.model, args.dtype, args.rows, options)
         report = run_families(case, families, args)
-    common = {"device": report.header[0].split(";")[0], "model": report.model, "dtype": report.dtype, "versions": report.header[1:]}
+    common = {
+        "device": report.header[0].split(";")[0],
+        "model": report.model,
+        "dtype": report.dtype,
+        "versions": report.header[1:],
+    }
     with open(args.out / "encoder.jsonl", "a") as file:
         for result in report.results:
             batch, seq_len = result["row"]

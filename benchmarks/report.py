@@ -89,7 +89,9 @@ class Report:
         reasons: dict[tuple[str, str], list[str]] = {}
         for r in self.results:
             if "not_timed" in r:
-                reasons.setdefault((_title(r["name"], r["mode"], r["padded"]), r["not_timed"]), []).append("{}x{}".format(*r["row"]))
+                reasons.setdefault((_title(r["name"], r["mode"], r["padded"]), r["not_timed"]), []).append(
+                    "{}x{}".format(*r["row"])
+                )
         return [f"{title}, not timed at {', '.join(rows)}: {reason}" for (title, reason), rows in reasons.items()]
 
     def _errors(self) -> list[str]:

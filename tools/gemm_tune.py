@@ -130,7 +130,9 @@ def main() -> None:
     args = parse_arguments()
     try:
         run(args)
-    except (CudaError, FastBertError, ImportError, OSError, ValueError) as error:
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
+    except (CudaError, FastBertError, ImportError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.shapes import MODELS, parse_rows, spread_lengths  # noqa: E402
+from tf_fastbert.cuda.abi import FastBertError  # noqa: E402
 from tf_fastbert.cuda.ceilings import Ceilings, measure  # noqa: E402
 from tf_fastbert.cuda.driver import CudaError, Gpu  # noqa: E402
 from tf_fastbert.cuda.encoder import EncoderConfig, GpuEncoder, random_layers  # noqa: E402
-from tf_fastbert.cuda.abi import FastBertError  # noqa: E402
 from tf_fastbert.cuda.profiling import markdown, profile  # noqa: E402
 
 
@@ -35,7 +35,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="base", choices=MODELS)
     parser.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32", "tf32"])
     parser.add_argument(
-        "--rows", type=parse_rows, default=[(1, 128), (8, 128), (32, 384)], metavar="BATCHxLENGTH,...", help="default: 1x128,8x128,32x384"
+        "--rows",
+        type=parse_rows,
+        default=[(1, 128), (8, 128), (32, 384)],
+        metavar="BATCHxLENGTH,...",
+        help="default: 1x128,8x128,32x384",
     )
     parser.add_argument("--padded", action="store_true", help="keep the padding (default: padding removed, half of each batch)")
     parser.add_argument("--tune", action="store_true", help="time cuBLASLt's algorithms for each batch first")
@@ -63,7 +67,9 @@ def run(args: argparse.Namespace) -> None:
     if not args.no_ceilings:
         try:
             ceilings = measure(gpu, args.dtype)
-            print(f"ceilings: {ceilings.flops / 1e12:.0f} TFLOP/s in an 8192^3 product, {ceilings.bytes / 1e12:.2f} TB/s in a copy")
+            print(
+                f"ceilings: {ceilings.flops / 1e12:.0f} TFLOP/s in an 8192^3 product, {ceilings.bytes / 1e12:.2f} TB/s in a copy"
+            )
         except OSError as error:
             print(f"no ceilings: {error}")
     records = []

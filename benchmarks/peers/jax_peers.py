@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, Row
-from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, looped_ms
+from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, looped_ms, require_gpu_build
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 try:
@@ -36,7 +36,7 @@ def _encoder(x: Any, layers: list[dict[str, Any]], mask: Any, lengths: Any, head
     batch, seq_len, hidden = x.shape
     size = hidden // heads
     for w in layers:
-        q, k, v = (jnp.split(x @ w["qkv_kernel"] + w["qkv_bias"], 3, axis=-1))
+        q, k, v = jnp.split(x @ w["qkv_kernel"] + w["qkv_bias"], 3, axis=-1)
         q, k, v = (t.reshape(batch, seq_len, heads, size) for t in (q, k, v))
         if cudnn:
             context = jax.nn.dot_product_attention(
@@ -99,6 +99,7 @@ def start(case: Case) -> Family:
     """Runs on JAX's default backend."""
     if missing is not None:
         raise NotInstalled(str(missing))
+    require_gpu_build(jax.default_backend() == "gpu", "JAX")
     peer = _Jax(case)
     candidates = [peer.candidate("JAX", cudnn=False)]
     if peer.gpu:

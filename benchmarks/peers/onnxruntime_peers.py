@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, Row
-from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, wall_ms
+from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, require_gpu_build, wall_ms
 
 try:
     import onnx
@@ -43,7 +43,11 @@ def make_model(case: Case, packed: bool) -> bytes:
 
     x = "x"
     for i, layer in enumerate(case.layers):
-        w = {name: initializer(f"{i}_{name}", value) for name, value in layer.items() if name.split("_")[0] not in ("query", "key", "value")}
+        w = {
+            name: initializer(f"{i}_{name}", value)
+            for name, value in layer.items()
+            if name.split("_")[0] not in ("query", "key", "value")
+        }
         qkv_kernel = initializer(f"{i}_qkv_kernel", np.concatenate([layer[f"{n}_kernel"] for n in ("query", "key", "value")], 1))
         qkv_bias = initializer(f"{i}_qkv_bias", np.concatenate([layer[f"{n}_bias"] for n in ("query", "key", "value")]))
         if packed:
@@ -153,6 +157,7 @@ def start(case: Case) -> Family:
     """On a GPU if ONNX Runtime was built for it, else on the CPU."""
     if missing is not None:
         raise NotInstalled(str(missing))
+    require_gpu_build("CUDAExecutionProvider" in onnxruntime.get_available_providers(), "onnxruntime")
     peer = _OnnxRuntime(case)
     candidates = [peer.candidate("lengths", packed=False)]
     if peer.gpu is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, Row
-from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, looped_ms
+from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, looped_ms, require_gpu_build
 
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -121,6 +121,7 @@ def start(case: Case) -> Family:
     """On a GPU if TensorFlow sees one, else on the CPU. The op's candidates need the op library."""
     if missing is not None:
         raise NotInstalled(str(missing))
+    require_gpu_build(bool(tf.config.list_physical_devices("GPU")), "TensorFlow")
     peer = _TensorFlow(case)
     loop = "in-graph loop"
     candidates = [peer.candidate("ours in TF", loop, False, lambda row: peer.op(row, True))]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, Row, to_float32
-from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, wall_ms
+from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, require_gpu_build, wall_ms
 
 try:
     import torch
@@ -143,6 +143,7 @@ def start(case: Case) -> Family:
     """Runs on a GPU if PyTorch sees one, else on the CPU."""
     if missing is not None:
         raise NotInstalled(str(missing))
+    require_gpu_build(torch.cuda.is_available(), "torch")
     peer = _Torch(case)
     chosen = case.options["torch"]  # "part": only what need not be compiled
     candidates = [peer.candidate("torch packed", packed=True, compiled=False, graph=True)]

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.case import LIMITS, Case, Row, relative_error
 from benchmarks.peers import FAMILIES
+from tf_fastbert.cuda.driver import device_count
 
 
 class NotInstalled(Exception):
@@ -26,6 +27,12 @@ class NotInstalled(Exception):
 
 class NotApplicable(Exception):
     """An implementation has no such mode or type; the message says why."""
+
+
+def require_gpu_build(uses_gpu: bool, name: str) -> None:
+    """Raises NotInstalled where there is a GPU that a family does not use: its CPU times would stand beside GPU times."""
+    if not uses_gpu and device_count() > 0:
+        raise NotInstalled(f"this {name} does not use the GPU")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,12 @@ class FakeCuda:
         """Runs this Python with `arguments` from another folder than the repository's."""
         env = {**os.environ, "LD_LIBRARY_PATH": str(self.library.parent), "TF_FASTBERT_CUDA_LIBRARY": str(self.library)}
         return subprocess.run(
-            [sys.executable, *map(str, arguments)], env={**env, **environment}, cwd="/", capture_output=True, text=True, timeout=120
+            [sys.executable, *map(str, arguments)],
+            env={**env, **environment},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
 

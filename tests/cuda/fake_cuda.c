@@ -15,6 +15,7 @@ static double Now(void) {
 // ---- driver ----
 int cuInit(unsigned flags) { return getenv("FAKE_CUDA_NO_DEVICE") != NULL ? 100 : 0; }
 int cuGetErrorName(int error, const char** name) { return *name = "CUDA_ERROR_NO_DEVICE", 0; }
+int cuDeviceGetCount(int* count) { return *count = 1, 0; }
 int cuDeviceGet(int* device, int index) { return *device = index, 0; }
 int cuDevicePrimaryCtxRetain(void** context, int device) { return *context = malloc(1), 0; }
 int cuCtxSetCurrent(void* context) { return 0; }

@@ -23,6 +23,16 @@ class CudaError(RuntimeError):
     """A call of the driver failed, or there is no driver or GPU."""
 
 
+def device_count() -> int:
+    """The number of GPUs that the driver shows; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    return count.value if driver.cuInit(ctypes.c_uint(0)) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+
 class Buffer:
     """Device memory, freed with the object. `address` is the device pointer."""
 

@@ -108,15 +108,15 @@ class GpuEncoder:
         struct = config.as_struct()
         abi.check(library.fastbert_cuda_create(ctypes.byref(struct), ctypes.byref(self.handle)))
         # The C ABI may go on reading the sources, so they stay.
-        self._buffers: list[dict[str, Buffer]] = [{name: gpu.upload(layer[name]) for name in abi.WEIGHT_NAMES} for layer in layers]
+        self._buffers: list[dict[str, Buffer]] = [
+            {name: gpu.upload(layer[name]) for name in abi.WEIGHT_NAMES} for layer in layers
+        ]
         structs = (abi.LayerWeights * len(layers))(
             *[abi.LayerWeights(*[buffers[name].address for name in abi.WEIGHT_NAMES]) for buffers in self._buffers]
         )
         self._packed = gpu.empty(library.fastbert_cuda_packed_bytes(self.handle))
         abi.check(
-            library.fastbert_cuda_pack_weights(
-                self.handle, structs, self._packed.address, gpu.stream, ctypes.byref(self.weights)
-            )
+            library.fastbert_cuda_pack_weights(self.handle, structs, self._packed.address, gpu.stream, ctypes.byref(self.weights))
         )
         gpu.synchronize()
 
@@ -152,9 +152,7 @@ class GpuEncoder:
         library = abi.library()
         workspace = self.gpu.empty(library.fastbert_cuda_workspace_bytes(self.handle, 1, num_tokens, num_tokens, 1))
         abi.check(
-            library.fastbert_cuda_tune(
-                self.handle, self.weights, num_tokens, workspace.address, workspace.size, self.gpu.stream
-            )
+            library.fastbert_cuda_tune(self.handle, self.weights, num_tokens, workspace.address, workspace.size, self.gpu.stream)
         )
 
     def profile(self, batch: Batch) -> list[tuple[str, int, float]]:
