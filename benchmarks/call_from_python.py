@@ -3,10 +3,10 @@
     python benchmarks/call_from_python.py
     python benchmarks/call_from_python.py --model minilm --rows 1x32,8x128 --floatx float16
 
-Ways to call: Session.run and Session.make_callable on the TF1 graph; and in a TensorFlow 2 process the same graph's SavedModel, loaded:
-its signature, and a tf.function around it. `host` is the time until Python goes on, `total` until the logits are there as an array;
-both are medians. Token ids come from host memory each time. The patched graph's logits are compared with the stock ones first.
-Random weights; about half of each batch is padding. The stock graph is float32 (Google's code knows nothing else).
+Ways to call: Session.run and Session.make_callable on the TF1 graph; and in a TensorFlow 2 process the same graph's SavedModel,
+loaded: its signature, and a tf.function around it. `host` is the time until Python goes on, `total` until the logits are there as
+arrays; both are medians. Token ids come from host memory each time. The patched graph's logits are compared with the stock ones
+first. Random weights; about half of each batch is padding. The stock graph is float32 (Google's code knows nothing else).
 Runs on a GPU if TensorFlow sees one.
 """
 
@@ -122,9 +122,7 @@ def run_tf1(args: argparse.Namespace, folder: pathlib.Path) -> None:
                     wanted = np.concatenate([x[valid] for x in stock_logits[row]])
                     error = float(np.linalg.norm(np.concatenate([x[valid] for x in got]) - wanted) / np.linalg.norm(wanted))
                     if not error < LIMITS[args.floatx]:
-                        sys.exit(
-                            f"the patched graph's logits differ from the stock ones by {error:.1e} at {row[0]}x{row[1]}: not timed"
-                        )
+                        sys.exit(f"the patched graph's logits differ from the stock ones by {error:.1e} at {row}: not timed")
                 feed = {inputs[n]: features[n] for n in names}
                 arrays = [features[n] for n in names]
                 more = {"operations": operations, "relative_error": error}
@@ -161,7 +159,7 @@ def markdown(device: str, args: argparse.Namespace, lines: list[dict[str, Any]])
     """host and total milliseconds of stock and patched by batch and way."""
     by_key = {(tuple(line["row"]), line["way"], line["variant"]): line for line in lines}
     text = [
-        f"{device}; BERT-{args.model} with a question-answering head; milliseconds, medians; patched: {args.floatx}, padding removed",
+        f"{device}; BERT-{args.model} for question answering; milliseconds, medians; patched: {args.floatx}, padding removed",
         "",
         "| B | S | way | stock, host | stock, total | patched, host | patched, total | patched / stock |",
         "|--" * 8 + "|",

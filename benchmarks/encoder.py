@@ -1,16 +1,16 @@
-"""Times BERT's encoder: ours through the C ABI and inside TensorFlow, and every peer that is installed, same weights, same lengths.
+"""Times BERT's encoder: ours through the C ABI and inside TensorFlow, and every installed peer, same weights, same lengths.
 
     python benchmarks/encoder.py
     python benchmarks/encoder.py --rows 1x32,8x128 --peers fastbert,torch_packed
     python benchmarks/encoder.py --model large --dtype bfloat16 --padded --out results
 
-Every implementation's output is compared with a float64 encoder before it is timed, and the outputs with each other. Lengths are
-spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of a padded batch is padding; T is the number
-of valid tokens. Times are medians by CUDA events; inside TensorFlow and JAX, of a loop on the device.
+Every implementation's output is compared with a float64 encoder before it is timed, and the outputs with each other. Lengths
+are spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of a padded batch is padding; T is the
+number of valid tokens. Times are medians by CUDA events; inside TensorFlow and JAX, of a loop on the device.
 
-A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not installed
-is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights, input, output)
-over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out.
+A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not
+installed is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights,
+input, output) over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def is_ours(result: Result) -> bool:
 
 
 def encoder_work(model: str, lengths: list[int], bytes_per_value: int) -> tuple[float, float]:
-    """(operations, bytes) that an encoder cannot do without: the products over the valid tokens; weights, input and output once."""
+    """(operations, bytes) no encoder can do without: the products over the valid tokens; weights, input and output once."""
     layers, heads, size, inner = MODELS[model]
     hidden = heads * size
     weights = 4 * hidden * hidden + 2 * hidden * inner
@@ -29,8 +29,8 @@ def encoder_work(model: str, lengths: list[int], bytes_per_value: int) -> tuple[
 class Report:
     """All results of one run.
 
-    header: lines of text for the top (device, versions); results: of all families; ceilings: None where they could not be measured;
-    notes: lines for the end, such as what is not installed.
+    header: lines of text for the top (device, versions); results: of all families; ceilings: None where they could not be
+    measured; notes: lines for the end, such as what is not installed.
     """
 
     model: str

@@ -2,14 +2,14 @@
 """Times cuBLASLt's algorithms for a model's matrix products on this GPU and keeps the fastest in a file that the op takes.
 
     python tools/gemm_tune.py --bert_config_file=bert_config.json --floatx=float16
-    python tools/gemm_tune.py 32 128 12 64 1 0          # FasterTransformer's: batch seq_len heads size_per_head data_type int8_mode
+    python tools/gemm_tune.py 32 128 12 64 1 0     # FasterTransformer's: batch seq_len heads size_per_head data_type int8_mode
     python tools/gemm_tune.py --check=table.txt --bert_config_file=bert_config.json
 
-The products are tuned for every range of token counts up to --max_tokens (or batch * seq_len), since batches without padding have
-another count each time. The file goes where the op library looks when it is loaded (tf_fastbert/gemm_tables in the user's cache
-folder), or to --output; TF_FASTBERT_GEMM_TABLES names files elsewhere. It is used only on the same GPU model with the same version
-of cuBLASLt, for products of the same sizes and type; everywhere else it is passed over. Needs no TensorFlow. Nothing else should
-run on the GPU meanwhile.
+The products are tuned for every range of token counts up to --max_tokens (or batch * seq_len), since batches without padding
+have another count each time. The file goes where the op library looks when it is loaded (tf_fastbert/gemm_tables in the user's
+cache folder), or to --output; TF_FASTBERT_GEMM_TABLES names files elsewhere. It is used only on the same GPU model with the same
+version of cuBLASLt, for products of the same sizes and type; everywhere else it is passed over. Needs no TensorFlow. Nothing else
+should run on the GPU meanwhile.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="*",
         type=int,
         metavar="NUMBER",
-        help="none, or the six of FasterTransformer's bert_gemm: batch seq_len head_number size_per_head data_type (0: float32, 1: "
-        "float16, 2: bfloat16) int8_mode (0); the inner size is then four times the hidden size",
+        help="none, or the six of FasterTransformer's bert_gemm: batch seq_len head_number size_per_head data_type (0: float32, "
+        "1: float16, 2: bfloat16) int8_mode (0); the inner size is then four times the hidden size",
     )
     parser.add_argument("--bert_config_file", metavar="FILE", help="the model's bert_config.json (default: BERT-base)")
     parser.add_argument("--floatx", choices=TYPES, default="float16", help="type of the encoder (default: float16)")

@@ -5,8 +5,8 @@
     python tools/profile_encoder.py --model large --dtype bfloat16 --tune --json profile.json
 
 Needs a GPU, its driver and our library; no PyTorch and no TensorFlow. The steps are those of the layer loop in ordinary launches:
-what the library does in another way (for few tokens: a CUDA graph or one persistent kernel) has no steps to be seen from outside, and
-its time is given beside them. Each step's launches are in an NVTX range, for an external profiler: nsys profile python tools/...
+what the library does in another way (for few tokens: a CUDA graph or one persistent kernel) has no steps to be seen from outside,
+and its time is given beside them. Each step's launches are in an NVTX range for an external profiler (nsys profile python ...).
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> None:
         result = profile(gpu, encoder, lengths, seq_len, remove_padding=not args.padded)
         print(f"\n{batch} x {seq_len}, {sum(lengths)} tokens, {'padding kept' if args.padded else 'padding removed'}")
         print(
-            f"one call: {1e3 * result.calls_ms:.1f} us as the library runs it, {1e3 * result.graph_ms:.1f} us as a CUDA graph of the "
-            f"caller; the steps below, launched one by one: {1e3 * sum(s.milliseconds for s in result.steps):.1f} us "
+            f"one call: {1e3 * result.calls_ms:.1f} us as the library runs it, {1e3 * result.graph_ms:.1f} us as a CUDA graph of "
+            f"the caller; the steps below, launched one by one: {1e3 * sum(s.milliseconds for s in result.steps):.1f} us "
             f"({1e3 * result.event_ms:.1f} us of measuring taken off each)\n"
         )
         print(markdown(result, layers, ceilings))

@@ -1,6 +1,6 @@
-"""ONNX Runtime with the fused operators that its transformers optimizer makes: Attention or PackedAttention, SkipLayerNormalization,
-FastGelu. On a GPU the times are by CUDA events on a stream of ours that it is told to use; CUDA graph where it captures (a packed
-pass cannot be captured: its token count is read on the host).
+"""ONNX Runtime with the fused operators that its transformers optimizer makes: Attention or PackedAttention,
+SkipLayerNormalization, FastGelu. On a GPU the times are by CUDA events on a stream of ours that it is told to use; with a CUDA
+graph where it can be captured (a packed pass cannot: its token count is read on the host).
 """
 
 from __future__ import annotations

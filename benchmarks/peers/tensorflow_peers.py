@@ -1,7 +1,7 @@
 """Inside TensorFlow: the op, the same arithmetic in TensorFlow's own operations (Google's graph), and those through XLA.
 
-Times: an in-graph loop (one tf.function that feeds the output back, everything stays on the device), wall time over its length, as
-the ancestor's benchmark did.
+Times: an in-graph loop (one tf.function that feeds the output back, everything stays on the device), wall time over its length,
+as the ancestor's benchmark did.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PyTorch: eager, and compiled layer by layer inside one CUDA graph; padded with scaled_dot_product_attention, or packed with its
 flash attention and cu_seqlens. Times by CUDA events (wall time on a CPU).
 
-torch.compile gets one layer, with its weights as arguments: the same kernels as compiling all layers at once, twelve times sooner.
+torch.compile gets one layer, with its weights as arguments: the same kernels as all layers at once, twelve times sooner.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, Row, to_float32
+from benchmarks.case import Case, Row
 from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, require_gpu_build, wall_ms
 
 try:

@@ -112,7 +112,7 @@ def _measure(case: Case, row: Row, candidate: Candidate, output_file: str) -> di
 
 
 def run(family_name: str, case: Case) -> None:
-    """Writes results_FAMILY.jsonl: first {"versions", "device"} or {"not_installed"}, then one line for each row and candidate."""
+    """Writes results_FAMILY.jsonl: first {"versions", "device"} or {"not_installed"}, then a line for each row and candidate."""
     with open(case.folder / f"results_{family_name}.jsonl", "w") as file:
 
         def write(line: dict[str, Any]) -> None:

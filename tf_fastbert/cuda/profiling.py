@@ -1,4 +1,4 @@
-"""Where an encoder's time goes: each step of the layer loop against the time its operations and bytes need at the GPU's ceilings."""
+"""Where an encoder's time goes: each step of the layer loop against the time that its work needs at the GPU's ceilings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class StepTime:
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """steps: by kind, in the order of a layer; layers: milliseconds by layer and kind; event_ms: what measuring added to each step,
-    already subtracted; calls_ms: one pass among others as the library runs it, graph_ms: as a CUDA graph of the caller."""
+    """steps: by kind, in the order of a layer; layers: milliseconds by layer and kind; event_ms: what measuring added to each
+    step, already subtracted; calls_ms: one pass among others as the library runs it, graph_ms: as a CUDA graph of the caller."""
 
     steps: list[StepTime]
     layers: list[dict[str, float]]
@@ -103,7 +103,7 @@ def markdown(result: Profile, num_layers: int, ceilings: Ceilings | None) -> str
     total = sum(step.milliseconds for step in result.steps)
     floors = [step.floor(ceilings) or 0.0 for step in result.steps]
     lines = [
-        "| step | in a pass | us a layer | us a pass | share | GFLOP | MB | TFLOP/s | TB/s | us at the ceilings | of the ceiling |",
+        "| step | in a pass | us a layer | us a pass | share | GFLOP | MB | TFLOP/s | TB/s | us at ceilings | of the ceiling |",
         "|--" * 11 + "|",
     ]
     for step, floor in zip(result.steps, floors):
@@ -118,7 +118,7 @@ def markdown(result: Profile, num_layers: int, ceilings: Ceilings | None) -> str
     floor_text = f"{1e3 * sum(floors):.1f} | {sum(floors) / total:.0%}" if ceilings is not None else "- | -"
     flops, moved = sum(step.flops for step in result.steps), sum(step.moved for step in result.steps)
     lines.append(
-        f"| all | {sum(s.count for s in result.steps)} | {1e3 * total / num_layers:.1f} | {1e3 * total:.1f} | 100% | {flops / 1e9:.1f} "
-        f"| {moved / 1e6:.1f} | {flops / total / 1e9:.0f} | {moved / total / 1e9:.2f} | {floor_text} |"
+        f"| all | {sum(s.count for s in result.steps)} | {1e3 * total / num_layers:.1f} | {1e3 * total:.1f} | 100% "
+        f"| {flops / 1e9:.1f} | {moved / 1e6:.1f} | {flops / total / 1e9:.0f} | {moved / total / 1e9:.2f} | {floor_text} |"
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Times cuBLASLt's algorithms for a model's products over a range of token counts and keeps the result as a table (gemm_tables.py)."""
+"""Times cuBLASLt's algorithms for a model's products over a range of token counts; the result is a table for gemm_tables.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tf_fastbert.cuda.encoder import EncoderConfig, GpuEncoder, random_layers
 
 
 def bucket_ends(max_tokens: int) -> list[int]:
-    """The largest token count of each range that shares an algorithm (cuda/gemm_bucket.h), up to the one that holds max_tokens."""
+    """The largest token count of each range that shares an algorithm (cuda/gemm_bucket.h), up to that with max_tokens in it."""
     ends = [16]
     while ends[-1] < max_tokens:
         power = 1 << (ends[-1].bit_length() - 1)
@@ -24,7 +24,7 @@ def bucket_ends(max_tokens: int) -> list[int]:
 def tune(
     gpu: Gpu, config: EncoderConfig, token_counts: Sequence[int], progress: Callable[[int], None] = lambda tokens: None
 ) -> str:
-    """The table of all products of `config`, tuned for each of the token counts. Needs the GPU for itself, or it measures noise."""
+    """The table of all products of `config`, tuned for each of the token counts. Anything else on the GPU would be noise."""
     encoder = GpuEncoder(gpu, config, random_layers(config))
     for tokens in token_counts:
         progress(tokens)
