@@ -18,7 +18,7 @@ Policy ChoosePolicy(const EncoderConfig& config) {
   } else if (policy.attention == DataType::kBFloat16) {
     policy.operand.type = OperandType::kBFloat16;
   } else if (amx) {
-    const bool exact = config.dtype == DataType::kFloat32 && config.precision == Precision::kDefault;
+    const bool exact = config.dtype == DataType::kFloat32 && config.precision == Precision::kFull;
     policy.operand.type = exact ? OperandType::kBFloat16x3 : OperandType::kBFloat16x2;
   }
   return policy;
