@@ -80,7 +80,9 @@ def quantize_checkpoint(
         for field in names.KERNELS:
             name = kernel_name(layer, field)
             kernels[name] = _read_kernel(checkpoint, name)
-            ranges[field] = _read_range(checkpoint, layer, field, kernels[name].shape[1], mode)
+            ranges[field] = _read_range(checkpoint, layer, field, kernels[name].shape[1])
+            if mode == "fp8":  # one scale for each kernel
+                ranges[field] = ranges[field].max()
             outside = float(np.mean(np.abs(kernels[name].astype(np.float32)) > ranges[field] * np.float32(1.001)))
             clipped = max(clipped, (outside, name))
             if mode != "fp8":
@@ -147,8 +149,8 @@ def _read_kernel(checkpoint: Checkpoint, name: str) -> np.ndarray:
     return values
 
 
-def _read_range(checkpoint: Checkpoint, layer: int, field: str, width: int, mode: int | str) -> np.ndarray:
-    """The amax of a quantizer: the larger of |quant_max| and |quant_min|. float32, a scalar, or [width] for a kernel."""
+def _read_range(checkpoint: Checkpoint, layer: int, field: str, width: int = 0) -> np.ndarray:
+    """The amax of a quantizer: the larger of |quant_max| and |quant_min|. float32, a scalar, or [width] for a kernel of that width."""
     values = []
     for name in names.range_names(layer, field):
         variable = checkpoint.variables.get(name)
@@ -172,15 +174,13 @@ def _read_range(checkpoint: Checkpoint, layer: int, field: str, width: int, mode
             f"checkpoint {checkpoint.prefix}: the range of {names.range_names(layer, field)[0].rpartition('/')[0]} is {worst:g}: it "
             "must be a positive number; calibrate again with tools/ckpt_calibrate.py"
         )
-    # FP8 has one scale for each kernel.
-    return amax.max() if mode == "fp8" else amax
+    return amax
 
 
 def _build_list(
     checkpoint: Checkpoint, layer: int, layers: int, kernel_ranges: dict[str, np.ndarray], kernels: dict[str, np.ndarray]
 ) -> np.ndarray:
-    mode = ""
-    activations = {field: float(_read_range(checkpoint, layer, field, 0, mode)) for field in names.ACTIVATIONS}
-    next_input = float(_read_range(checkpoint, layer + 1, "attention_input", 0, mode)) if layer + 1 < layers else 1.0
-    inner_kernel = kernels[kernel_name(layer, "intermediate_kernel")]
-    return amax_list.build(activations, kernel_ranges, *inner_kernel.shape, next_input)
+    activations = {field: float(_read_range(checkpoint, layer, field)) for field in names.ACTIVATIONS}
+    next_input = float(_read_range(checkpoint, layer + 1, "attention_input")) if layer + 1 < layers else 1.0
+    hidden_size, inner_size = kernels[kernel_name(layer, "intermediate_kernel")].shape
+    return amax_list.build(activations, kernel_ranges, hidden_size, inner_size, next_input)
