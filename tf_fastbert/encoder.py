@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from tf_fastbert import ops
 from tf_fastbert.config import check_heads
 from tf_fastbert.module import BertEncoder
+from tf_fastbert.quantization import amax_list, names
 from tf_fastbert.weights import GOOGLE_NAMES, check_checkpoint_dtype, weights_from_checkpoint
 
 __all__ = [
@@ -38,10 +39,12 @@ def layer_variables(
     dtype: Any = tf.float32,
     initializer_range: float = 0.02,
     trainable: bool = True,
+    kernel_dtype: Any = None,
 ) -> ops.LayerWeights:
     """Creates, or under reuse reads, one layer's variables `layer_<index>/...` in the current variable scope.
 
-    They are resource variables with Google's names, shapes, initializers and collections.
+    They are resource variables with Google's names, shapes, initializers and collections. `kernel_dtype` is the type of the kernels
+    where it differs from the rest: int8 kernels come from a checkpoint and start as zeros.
     """
     initializers = {
         "kernel": tf.truncated_normal_initializer(stddev=initializer_range),
@@ -49,6 +52,8 @@ def layer_variables(
         "beta": tf.zeros_initializer(),
         "gamma": tf.ones_initializer(),
     }
+    if kernel_dtype is not None:
+        initializers["kernel"] = tf.zeros_initializer()
     shapes = ops.weight_shapes(hidden_size, intermediate_size)._asdict()
     weights = {}
     for field in _CREATION_ORDER:
@@ -59,7 +64,7 @@ def layer_variables(
         weights[field] = tf.get_variable(
             f"layer_{index}/{GOOGLE_NAMES[field]}",
             shape=shapes[field],
-            dtype=dtype,
+            dtype=kernel_dtype if kind == "kernel" and kernel_dtype is not None else dtype,
             initializer=initializers[kind],
             collections=collections,
             trainable=trainable,
@@ -67,6 +72,22 @@ def layer_variables(
             use_resource=True,
         )
     return ops.LayerWeights(**weights)
+
+
+def amax_list_variable(index: int, hidden_size: int, intermediate_size: int) -> Any:
+    """Creates, or under reuse reads, `layer_<index>/amaxList`, float32, on the CPU: the op reads it in host memory."""
+    with tf.device("/CPU:0"):
+        return tf.get_variable(
+            f"layer_{index}/{names.AMAX_LIST}",
+            shape=[amax_list.size(hidden_size, intermediate_size)],
+            dtype=tf.float32,
+            # Ones: a graph without a checkpoint runs.
+            initializer=tf.ones_initializer(),
+            # Never trained and always float32, yet among the trainable variables: scripts load those from --init_checkpoint.
+            trainable=False,
+            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES],
+            use_resource=True,
+        )
 
 
 def encoder(

@@ -7,7 +7,7 @@
 
     python tools/ckpt_calibrate.py ... --task_name=MRPC --data_dir=GLUE/MRPC
 
-Then quantize the copy with tools/ckpt_quantization.py: --int8_mode=1 after ft1, 2 after ft2, 3 after ft3, --precision=fp8 after any.
+Then quantize the copy with tools/ckpt_quantization.py: --int8_mode=1 after ft1, 2 after ft2, 3 after ft3, --precision=fp8 after fp8.
 Use training data, of the kind that the model will see. Needs no GPU.
 """
 
@@ -24,8 +24,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # one clear message, not TensorFlow's start-up notes
 
-from tf_fastbert.quantization.modes import BY_NAME, QUANT_MODES  # noqa: E402
+from tf_fastbert.quantization.modes import BY_NAME  # noqa: E402
 from tf_fastbert.quantization.ranges import METHODS  # noqa: E402
+
+# --calib_method=best runs its trials on this many of the examples.
+_TRIAL_EXAMPLES = 32
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -44,8 +47,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--data_dir", metavar="DIR", help="directory of the task's train.tsv")
     add("--num_examples", type=int, default=128, help="questions or sentence pairs, chosen at random (default: 128)")
     add("--seed", type=int, default=0, help="of that choice (default: 0)")
-    add("--quant_mode", choices=QUANT_MODES, default="ft1", help="ft1: for int8_mode 1 (default); ft2, ft3: for int8_mode 2, 3")
-    add("--calib_method", choices=METHODS, default="percentile", help="how a range is chosen (default: percentile)")
+    add("--quant_mode", choices=tuple(BY_NAME), default="ft1", help="what the ranges are for: ft1, ft2, ft3: int8_mode 1 "
+        "(default), 2, 3; fp8: --precision=fp8")
+    add("--calib_method", choices=("best", *METHODS), default="best", help="how ranges are chosen; best: by trial (default)")
     add("--percentile", type=float, default=99.99, help="for --calib_method=percentile (default: 99.99)")
     add("--max_seq_length", type=int, default=None, help="as in training (default: 384 for SQuAD, 128 for the tasks)")
     add("--doc_stride", type=int, default=128, help="SQuAD: as in training (default: 128)")
@@ -82,7 +86,7 @@ def calibrate(arguments: argparse.Namespace) -> str:
 
     checkpoint = Checkpoint(arguments.init_checkpoint).prefix  # the cheap checks first
     tf_fastbert.compat.install()
-    from tf_fastbert.quantization import calibrate, examples
+    from tf_fastbert.quantization import calibrate, examples, names, search
     from tf_fastbert.wrap import google, inputs
 
     start = time.monotonic()
@@ -107,25 +111,29 @@ def calibrate(arguments: argparse.Namespace) -> str:
         features = examples.squad_features(script, arguments.train_file, tokenizer, **chosen, **windows)
     else:
         features = examples.glue_features(script, arguments.task_name, arguments.data_dir, tokenizer, **chosen)
-    histograms = calibrate.collect(
-        script.modeling,
-        script.modeling.BertConfig.from_json_file(arguments.bert_config_file),
-        checkpoint,
-        examples.batches(features, arguments.calib_batch),
-        lambda items, what: tqdm(items, desc=what, unit="batch"),
-    )
-    amax = calibrate.choose_ranges(
-        histograms,
-        calibrate.read_kernels(checkpoint),
-        BY_NAME[arguments.quant_mode],
-        arguments.calib_method,
-        arguments.percentile,
-    )
+    mode = BY_NAME[arguments.quant_mode]
+    config = script.modeling.BertConfig.from_json_file(arguments.bert_config_file)
+    batches = examples.batches(features, arguments.calib_batch)
+
+    def bar(items: Any, what: str) -> Any:
+        return tqdm(items, desc=what)
+
+    histograms = calibrate.collect(script.modeling, config, checkpoint, batches, bar)
+    if arguments.calib_method == "best":
+        few = examples.batches(features[:_TRIAL_EXAMPLES], arguments.calib_batch)
+        methods = search.best_methods(script.modeling, config, checkpoint, few, histograms, mode, bar)
+    else:
+        methods = dict.fromkeys(names.ACTIVATIONS, (arguments.calib_method, arguments.percentile))
+    amax = calibrate.choose_ranges(histograms, calibrate.read_kernels(checkpoint), mode, methods)
     calibrate.write_calibrated(checkpoint, arguments.calibrated_checkpoint, amax)
-    how = arguments.calib_method + (f" {arguments.percentile:g}" if arguments.calib_method == "percentile" else "")
+    how = ", ".join(
+        f"{field} {method}" + (f" {percentile:g}" if method == "percentile" else "")
+        for field, (method, percentile) in sorted(methods.items())
+        if field in mode.on
+    )
     return (
-        f"{arguments.calibrated_checkpoint}: {len(amax)} ranges from {len(features)} examples ({how}, {arguments.quant_mode}), "
-        f"{time.monotonic() - start:.0f} s"
+        f"{arguments.calibrated_checkpoint}: {len(amax)} ranges for {arguments.quant_mode} from {len(features)} examples in "
+        f"{time.monotonic() - start:.0f} s: {how}"
     )
 
 

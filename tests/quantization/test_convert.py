@@ -14,7 +14,7 @@ from tests.quantization.tiny_quantized import HIDDEN, INNER, LAYERS, tensors, wr
 from tests.wrap import tiny_model
 from tf_fastbert.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from tf_fastbert.checkpoint.cast import cast_checkpoint
-from tf_fastbert.quantization import amax_list, convert, detect, modes, names
+from tf_fastbert.quantization import amax_list, convert, detect, names
 from tf_fastbert.quantization.convert import quantize_checkpoint, quantize_kernel
 
 QUERY = "bert/encoder/layer_0/attention/self/query/kernel"
@@ -22,11 +22,11 @@ QUERY = "bert/encoder/layer_0/attention/self/query/kernel"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, and with ranges: ft1.ckpt, ft2.ckpt."""
+    """The tiny model, and with ranges by channel (ours) and by kernel (the ancestor's ft2)."""
     folder = tmp_path_factory.mktemp("convert")
     tiny_model.write_model(folder)
-    for mode in (modes.FT1, modes.FT2):
-        write_ranges(folder, mode, f"{mode.name}.ckpt")
+    write_ranges(folder, "channel.ckpt")
+    write_ranges(folder, "tensor.ckpt", per_channel=False)
     return folder
 
 
@@ -38,9 +38,9 @@ def test_rounding() -> None:
     assert by_channel.dtype == np.int8
 
 
-@pytest.mark.parametrize("int8_mode", [1, 2, 3])
-def test_int8_checkpoint(folder: Path, tmp_path: Path, int8_mode: int) -> None:
-    source = str(folder / f"{'ft1' if int8_mode == 1 else 'ft2'}.ckpt")
+@pytest.mark.parametrize(("int8_mode", "per"), [(1, "channel"), (2, "channel"), (3, "channel"), (2, "tensor"), (3, "tensor")])
+def test_int8_checkpoint(folder: Path, tmp_path: Path, int8_mode: int, per: str) -> None:
+    source = str(folder / f"{per}.ckpt")
     result = str(tmp_path / "new" / "model.ckpt")
     report = quantize_checkpoint(source, result, int8_mode)
     before, after = tensors(source), tensors(result)
@@ -49,7 +49,7 @@ def test_int8_checkpoint(folder: Path, tmp_path: Path, int8_mode: int) -> None:
     assert report.layers == LAYERS and report.clipped[0] < 0.01
     for layer in range(LAYERS):
         ranges = amax_list.parse(after.pop(names.amax_list_name(layer)), HIDDEN, INNER)
-        assert ranges.per_channel == (int8_mode == 1)
+        assert ranges.per_channel == (per == "channel")
         assert ranges.activations["context"] == before[names.range_names(layer, "context")[0]]
         following = before[names.range_names(layer + 1, "attention_input")[0]] if layer + 1 < LAYERS else 1.0
         assert ranges.next_input == following
@@ -65,7 +65,7 @@ def test_int8_checkpoint(folder: Path, tmp_path: Path, int8_mode: int) -> None:
 
 def test_float16_and_optimizer_slots(folder: Path, tmp_path: Path) -> None:
     source, result = str(tmp_path / "trained.ckpt"), str(tmp_path / "int8.ckpt")
-    cast_checkpoint(str(folder / "ft2.ckpt"), str(tmp_path / "float16.ckpt"))
+    cast_checkpoint(str(folder / "tensor.ckpt"), str(tmp_path / "float16.ckpt"))
     write_checkpoint(
         source, {**tensors(str(tmp_path / "float16.ckpt")), f"{QUERY}/adam_m": np.ones((HIDDEN, HIDDEN), np.float32)}
     )
@@ -79,7 +79,7 @@ def test_float16_and_optimizer_slots(folder: Path, tmp_path: Path) -> None:
 
 def test_fp8_keeps_the_kernels(folder: Path, tmp_path: Path) -> None:
     result = str(tmp_path / "fp8.ckpt")
-    quantize_checkpoint(str(folder / "ft1.ckpt"), result, "fp8")
+    quantize_checkpoint(str(folder / "channel.ckpt"), result, "fp8")
     after = tensors(result)
     np.testing.assert_array_equal(after[QUERY], tiny_model.variables()[QUERY])
     assert not amax_list.parse(after[names.amax_list_name(1)], HIDDEN, INNER).per_channel
@@ -113,7 +113,7 @@ OUTPUT_KERNEL = names.range_names(1, "output_kernel")
 def test_bad_input_is_named_and_nothing_written(
     folder: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
-    source = changed(str(folder / "ft1.ckpt"), tmp_path, changes)
+    source = changed(str(folder / "channel.ckpt"), tmp_path, changes)
     with pytest.raises(CheckpointError, match=message):
         quantize_checkpoint(source, str(tmp_path / "out.ckpt"), 1)
     assert not [name for name in os.listdir(tmp_path) if name.startswith("out")]
@@ -123,17 +123,15 @@ def test_wrong_kinds(folder: Path, tmp_path: Path) -> None:
     out, int8 = str(tmp_path / "out.ckpt"), str(tmp_path / "int8.ckpt")
     for source, mode, message in (
         ("bert_model.ckpt", 1, "has no quantizers .*: run tools/ckpt_calibrate.py"),
-        ("ft1.ckpt", 2, "quant_mode ft1.*use --int8_mode=1, or .*--quant_mode=ft2"),
-        ("ft1.ckpt", 3, "--quant_mode=ft3"),
-        ("ft2.ckpt", 1, "quant_mode ft2 or ft3.*--int8_mode=2 or 3"),
-        ("ft1.ckpt", 4, "mode is 4; it must be 1, 2, 3 or 'fp8'"),
+        ("tensor.ckpt", 1, "one range for each kernel .*use --int8_mode=2 or 3, or calibrate it with --quant_mode=ft1"),
+        ("channel.ckpt", 4, "mode is 4; it must be 1, 2, 3 or 'fp8'"),
         ("none.ckpt", 1, "no checkpoint"),
     ):
         with pytest.raises(CheckpointError, match=message):
             quantize_checkpoint(str(folder / source), out, mode)
     with pytest.raises(CheckpointError, match="is the input checkpoint itself"):
-        quantize_checkpoint(str(folder / "ft1.ckpt"), str(folder / "ft1.ckpt"), 1)
-    quantize_checkpoint(str(folder / "ft1.ckpt"), int8, 1)
+        quantize_checkpoint(str(folder / "channel.ckpt"), str(folder / "channel.ckpt"), 1)
+    quantize_checkpoint(str(folder / "channel.ckpt"), int8, 1)
     with pytest.raises(CheckpointError, match="is quantized already"):
         quantize_checkpoint(int8, out, 1)
     write_checkpoint(str(tmp_path / "other.ckpt"), {"w": np.ones(3, np.float32)})
@@ -144,9 +142,9 @@ def test_wrong_kinds(folder: Path, tmp_path: Path) -> None:
 
 def test_the_ancestors_packed_layout(folder: Path, tmp_path: Path) -> None:
     """Int8 bytes inside float32 kernels, beside amaxLists."""
-    values = tensors(str(folder / "ft1.ckpt"))
+    values = tensors(str(folder / "channel.ckpt"))
     int8 = str(tmp_path / "int8.ckpt")
-    quantize_checkpoint(str(folder / "ft1.ckpt"), int8, 1)
+    quantize_checkpoint(str(folder / "channel.ckpt"), int8, 1)
     rng = np.random.default_rng(0)
     for name, value in tensors(int8).items():
         if value.dtype == np.int8:

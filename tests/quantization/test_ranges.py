@@ -69,3 +69,5 @@ def test_kernels() -> None:
     np.testing.assert_array_equal(ranges.kernel_amax(kernel, per_channel=True), np.abs(kernel).max(axis=0))
     assert ranges.kernel_amax(kernel, per_channel=False).shape == ()
     assert ranges.kernel_amax(kernel, per_channel=False) == np.abs(kernel).max()
+    kernel[:, 1] = 0  # pruned
+    assert ranges.kernel_amax(kernel)[1] > 0

@@ -45,6 +45,8 @@ def patch(
     precision: str = "default",
     custom_mask: str = "refuse",
     run_squad: types.ModuleType | None = None,
+    int8_mode: int = 0,
+    quant_mode: str | None = None,
 ) -> None:
     """Makes the BertModels that `modeling` builds from now on run the op.
 
@@ -54,17 +56,22 @@ def patch(
       modeling: Google's modeling module: bert.modeling, or a copy under any name.
       floatx: "float32", "float16" or "bfloat16": type of the variables and of the encoder.
       remove_padding: compute only valid tokens; the result is the same with False.
-      precision: "default", "tf32" or "float32": of float32 matrix products on a GPU; see tf_fastbert.fast_bert_encoder.
+      precision: "default", "tf32" or "float32": of float32 matrix products on a GPU; see tf_fastbert.fast_bert_encoder. "fp8": matrix
+        products in E4M3, for a checkpoint with amaxLists (tools/ckpt_quantization.py --precision=fp8).
       custom_mask: "refuse" or "stock": what happens to an attention mask that create_attention_mask_from_input_mask did not
         make: an error, or Google's own encoder (float32 only).
       run_squad: Google's run_squad module, or a copy under any name, whose create_model shall give padding the lowest logits:
         its post-processing would otherwise take padding among the n best positions (see the module `padding`).
+      int8_mode: 1, 2 or 3: the kernels are int8 variables and each layer has an amaxList, as in the checkpoints that
+        tools/ckpt_quantization.py writes; floatx is the type of the rest. Not for training.
+      quant_mode: "ft1", "ft2" or "ft3": Google's encoder with fake quantizers, in training and inference, for float32 checkpoints
+        with quantizers (tools/ckpt_calibrate.py), whose ranges are loaded with the weights and saved again.
 
     Raises:
       TypeError, ValueError: an option has no such value, or `modeling` or `run_squad` lacks what the patch replaces.
     """
     with replace.LOCK:
-        replace.apply(modeling, Options(floatx, remove_padding, precision, custom_mask, run_squad))
+        replace.apply(modeling, Options(floatx, remove_padding, precision, custom_mask, run_squad, int8_mode, quant_mode))
 
 
 def unpatch(modeling: types.ModuleType) -> None:
@@ -85,6 +92,8 @@ def patched(
     precision: str = "default",
     custom_mask: str = "refuse",
     run_squad: types.ModuleType | None = None,
+    int8_mode: int = 0,
+    quant_mode: str | None = None,
 ) -> Iterator[types.ModuleType]:
     """patch() as a context manager, with the same arguments: `with patched(modeling): ...`.
 
@@ -93,7 +102,7 @@ def patched(
     """
     with replace.LOCK:
         before = replace.options_of(modeling)
-        replace.apply(modeling, Options(floatx, remove_padding, precision, custom_mask, run_squad))
+        replace.apply(modeling, Options(floatx, remove_padding, precision, custom_mask, run_squad, int8_mode, quant_mode))
     try:
         yield modeling
     finally:

@@ -7,7 +7,7 @@ import threading
 import types
 from typing import Any, NamedTuple
 
-from tf_fastbert.patching import activations, mask, model, padding, transformer
+from tf_fastbert.patching import activations, assignment, mask, model, padding, transformer
 from tf_fastbert.patching.options import Options
 
 # Reentrant, because patched() holds it around patch().
@@ -57,6 +57,10 @@ def apply(modeling: types.ModuleType, options: Options) -> None:
             (modeling, "embedding_lookup", model.make_embedding_lookup(modeling, options)),
             (modeling, "embedding_postprocessor", model.make_embedding_postprocessor(modeling, options)),
         ]
+    if options.quant_mode:
+        replacements.append(
+            (modeling, "get_assignment_map_from_checkpoint", assignment.make_get_assignment_map(modeling))
+        )
     if options.run_squad is not None:
         replacements.append((options.run_squad, "create_model", padding.make_create_model(options.run_squad)))
     replaced = tuple(_Replaced(owner, name, vars(owner).get(name, _ABSENT), new) for owner, name, new in replacements)
@@ -96,6 +100,7 @@ def _check_module(modeling: types.ModuleType) -> None:
         "embedding_postprocessor",
         "gelu",
         "get_activation",
+        "get_assignment_map_from_checkpoint",
         "get_shape_list",
         "transformer_model",
     )

@@ -15,10 +15,18 @@ from tf_fastbert.config import check_heads
 from tf_fastbert.patching import activations, context, mask
 from tf_fastbert.patching.layers import EncoderLayers
 from tf_fastbert.patching.options import Options
+from tf_fastbert.quantization import graph
+from tf_fastbert.quantization.fake_quant import FakeQuantizer
+from tf_fastbert.quantization.modes import BY_NAME
 
 
 def make_transformer_model(modeling: types.ModuleType, options: Options) -> Callable[..., Any]:
-    """modeling.transformer_model through the op, for inference; for training the original."""
+    """modeling.transformer_model through the op, for inference; for training the original.
+
+    With quant_mode it is Google's arithmetic with fake quantizers, for both.
+    """
+    if options.quant_mode:
+        return graph.make_transformer_model(modeling, FakeQuantizer(BY_NAME[options.quant_mode]))
     original = modeling.transformer_model
 
     @functools.wraps(original)
@@ -56,6 +64,11 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
                 do_return_all_layers=do_return_all_layers,
             )
 
+        if options.quantization and (context.is_training() or hidden_dropout_prob or attention_probs_dropout_prob):
+            raise ValueError(
+                f"a quantized encoder ({options.quantization}) cannot be trained: train the float model with "
+                "patch(modeling, quant_mode=...), then quantize it with tools/ckpt_quantization.py"
+            )
         if context.is_training():
             return stock("is_training is True")
         if hidden_dropout_prob or attention_probs_dropout_prob:
@@ -85,17 +98,32 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
             "size_per_head": size_per_head,
             "activation": activations.op_activation(modeling, intermediate_act_fn),
             "remove_padding": options.remove_padding,
-            "precision": options.precision,
+            "precision": "default" if options.precision == "fp8" else options.precision,
         }
         dtype = tf.as_dtype(options.floatx)
         weights = [
-            encoder.layer_variables(index, hidden_size, intermediate_size, dtype, initializer_range)
+            encoder.layer_variables(
+                index,
+                hidden_size,
+                intermediate_size,
+                dtype,
+                initializer_range,
+                kernel_dtype=tf.int8 if options.int8_mode else None,
+            )
             for index in range(num_hidden_layers)
         ]
+        run_op = ops.fast_bert_encoder
+        if options.quantization:
+            amax_lists = [
+                encoder.amax_list_variable(index, hidden_size, intermediate_size) for index in range(num_hidden_layers)
+            ]
+            run_op = functools.partial(
+                ops.fast_bert_quantized_encoder, amax_lists=amax_lists, quantization=options.quantization
+            )
         hidden_states = tf.cast(input_tensor, dtype)
 
         def run(all_layers: bool) -> Any:
-            output = ops.fast_bert_encoder(hidden_states, sequence_length, weights, all_layers=all_layers, **attributes)
+            output = run_op(hidden_states, sequence_length, weights, all_layers=all_layers, **attributes)
             return tf.cast(output, input_tensor.dtype)
 
         output = run(all_layers=False)

@@ -7,6 +7,7 @@
     fake_quant.py    the hook that quantizes and dequantizes, with straight-through gradients
     calibrate.py     the hook that collects histograms; a checkpoint with the ranges
     ranges.py        from a histogram to a range: max, percentile, mse, entropy
+    search.py        which of these suits which quantizer
     convert.py       a checkpoint with ranges -> int8 kernels and amaxLists
     detect.py        what kind of checkpoint it is, for messages
     distillation.py  a teacher beside the model in training

@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_fastbert.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from tf_fastbert.quantization import graph, names, ranges
-from tf_fastbert.quantization.modes import Mode, shared_with
+from tf_fastbert.quantization.modes import Mode
 
 BINS = 4096
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -122,7 +122,7 @@ def collect(
             modeling.BertModel(bert_config, False, inputs[0], input_mask=inputs[1], token_type_ids=inputs[2])
         largest_so_far = tf.placeholder(tf.float32, [len(collector.sites)])
         find_largest, count = collector.largest(), collector.counts(largest_so_far)
-        _load(tf, session, checkpoint)
+        load_variables(tf, session, checkpoint)
 
         def feed(batch: Batch) -> dict[Any, np.ndarray]:
             return dict(zip(inputs, (batch.input_ids, batch.input_mask, batch.segment_ids)))
@@ -142,7 +142,7 @@ def collect(
     return {site: Histogram(float(value), row) for site, value, row in zip(collector.sites, largest, counts)}
 
 
-def _load(tf: Any, session: Any, checkpoint: str | os.PathLike) -> None:
+def load_variables(tf: Any, session: Any, checkpoint: str | os.PathLike) -> None:
     """Sets every variable of the graph but the pooler's from the checkpoint, in float32."""
     reader = Checkpoint(os.fspath(checkpoint))
     variables = tf.global_variables()
@@ -170,32 +170,26 @@ def choose_ranges(
     histograms: Mapping[tuple[int, str], Histogram],
     kernels: Mapping[tuple[int, str], np.ndarray],
     mode: Mode,
-    method: str = "percentile",
-    percentile: float = 99.99,
+    methods: Mapping[str, tuple[str, float]],
 ) -> dict[tuple[int, str], np.ndarray]:
-    """The amax of every quantizer: (layer, field) -> float32, a scalar, or [out] for a kernel with per-channel ranges.
+    """The amax of every quantizer: (layer, field) -> float32, a scalar, or [out] for a kernel unless mode is fp8.
+
+    Args:
+      methods: field of names.ACTIVATIONS -> (method, percentile), see ranges.amax_of.
 
     Raises:
       ValueError: see ranges.amax_of; or a quantizer saw zeros only.
     """
     amax: dict[tuple[int, str], np.ndarray] = {}
-    for site, histogram in histograms.items():
+    for (layer, field), histogram in histograms.items():
+        method, percentile = methods[field]
         value = ranges.amax_of(method, histogram.counts, histogram.largest, percentile)
         if not value > 0:
-            raise ValueError(f"layer {site[0]}'s {site[1]} is zero for all of the data: there is no range to choose")
-        amax[site] = np.float32(value)
+            raise ValueError(f"layer {layer}'s {field} is zero for all of the data: there is no range to choose")
+        amax[layer, field] = np.float32(value)
     for site, kernel in kernels.items():
-        amax[site] = _at_least_tiny(ranges.kernel_amax(kernel, per_channel=mode.per_channel))
-    if mode.shared_qkv:
-        amax = {
-            (layer, field): np.max([amax[layer, other] for other in shared_with(field)], axis=0) for layer, field in amax
-        }
+        amax[site] = ranges.kernel_amax(kernel, per_channel=not mode.fp8)
     return amax
-
-
-def _at_least_tiny(amax: np.ndarray) -> np.ndarray:
-    # A channel of zeros (pruned) has no range; any positive one represents it.
-    return np.where(amax > 0, amax, np.float32(1e-6)).astype(np.float32)
 
 
 def read_kernels(checkpoint: str | os.PathLike) -> dict[tuple[int, str], np.ndarray]:

@@ -56,7 +56,8 @@ def quantize_checkpoint(
 
     Args:
       source: a calibrated or quantization-aware trained checkpoint, float32, float16 or bfloat16.
-      mode: int8_mode 1 (kernels per output channel), 2 or 3 (per tensor); or "fp8": kernels stay as they are, the rest is the same.
+      mode: int8_mode 1, 2 or 3, which take one range for each output channel of a kernel (2 and 3: or one for all), or "fp8":
+        kernels stay as they are, the rest is the same.
       progress: wraps the list of layers, for a bar.
 
     Raises:
@@ -120,13 +121,8 @@ def _check_kind(checkpoint: Checkpoint, mode: int | str) -> None:
         raise CheckpointError(f"checkpoint {prefix} is quantized already ({kind.value}): run it as it is")
     if mode == 1 and not _is_per_channel(checkpoint):
         raise CheckpointError(
-            f"checkpoint {prefix} has one range for each kernel (quant_mode ft2 or ft3), but int8_mode 1 takes one for each output "
-            "channel: use --int8_mode=2 or 3, or calibrate or train it with --quant_mode=ft1"
-        )
-    if mode in (2, 3) and _is_per_channel(checkpoint):
-        raise CheckpointError(
-            f"checkpoint {prefix} has a range for each output channel of its kernels (quant_mode ft1), but int8_mode {mode} takes one "
-            f"for each kernel: use --int8_mode=1, or calibrate or train it with --quant_mode=ft{mode}"
+            f"checkpoint {prefix} has one range for each kernel (trained by the ancestor's quant_mode ft2 or ft3, or calibrated for "
+            "fp8), but int8_mode 1 takes one for each output channel: use --int8_mode=2 or 3, or calibrate it with --quant_mode=ft1"
         )
 
 

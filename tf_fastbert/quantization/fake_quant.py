@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow.compat.v1 as tf
+from tensorflow.dtypes.experimental import float8_e4m3fn
 
 from tf_fastbert.quantization import names
 from tf_fastbert.quantization.modes import Mode
@@ -28,7 +29,7 @@ def fake_quantize(x: Any, amax: Any, *, fp8: bool = False) -> Any:
         # What the hardware does on conversion: clamps, then rounds to the nearest, ties to even.
         scale = E4M3_MAX / amax
         clamped = tf.clip_by_value(x, -amax, amax)
-        rounded = tf.cast(tf.cast(clamped * scale, tf.dtypes.float8_e4m3fn), tf.float32) / scale
+        rounded = tf.cast(tf.cast(clamped * scale, float8_e4m3fn), tf.float32) / scale
         return clamped + tf.stop_gradient(rounded - clamped)
     # narrow_range: 255 levels, symmetric. TensorFlow's op has the straight-through gradient.
     op = tf.quantization.fake_quant_with_min_max_vars_per_channel if amax.shape.rank else tf.quantization.fake_quant_with_min_max_vars
@@ -61,7 +62,7 @@ class _LayerQuantizer:
         return fake_quantize(tensor, self._amax[field], fp8=self._mode.fp8) if field in self._mode.on else tensor
 
     def kernel(self, field: str, kernel: Any) -> Any:
-        shape = [int(kernel.shape[-1])] if self._mode.per_channel else []
+        shape = [] if self._mode.fp8 else [int(kernel.shape[-1])]
         return fake_quantize(kernel, self._variables(names.KERNELS[field], shape), fp8=self._mode.fp8)
 
     def _variables(self, path: str, shape: list[int]) -> Any:

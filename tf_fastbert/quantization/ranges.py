@@ -80,21 +80,9 @@ def _divergence(p: np.ndarray, q: np.ndarray) -> float:
     return float(np.sum(p[where] * np.log(p[where] / np.maximum(q[where], 1e-12))))
 
 
-def kernel_amax(kernel: np.ndarray, *, per_channel: bool, method: str = "max") -> np.ndarray:
-    """The range of a kernel [in, out]: float32 [out], or a scalar if not per_channel. `method`: "max" or "mse"."""
+def kernel_amax(kernel: np.ndarray, *, per_channel: bool = True) -> np.ndarray:
+    """The range of a kernel [in, out], its largest magnitude: float32 [out], or a scalar if not per_channel."""
     magnitudes = np.abs(np.asarray(kernel, np.float32))
-    largest = magnitudes.max(axis=0) if per_channel else magnitudes.max()
-    if method == "max":
-        return np.asarray(largest, np.float32)
-    if method != "mse":
-        raise ValueError(f"method is {method!r}; for kernels it must be max or mse")
-    best_error = np.full(np.shape(largest), np.inf)
-    best = np.array(largest, np.float32)
-    for fraction in np.linspace(0.3, 1.0, 57, dtype=np.float32):
-        amax = largest * fraction
-        step = np.where(amax > 0, amax / _LEVELS, 1).astype(np.float32)
-        error = (magnitudes - np.minimum(np.rint(magnitudes / step), _LEVELS) * step) ** 2
-        error = error.sum(axis=0) if per_channel else error.sum()
-        better = error < best_error
-        best_error, best = np.where(better, error, best_error), np.where(better, amax, best).astype(np.float32)
-    return best
+    amax = magnitudes.max(axis=0) if per_channel else magnitudes.max()
+    # A channel of zeros (pruned) has no range; any positive one represents it.
+    return np.where(amax > 0, amax, 1e-6).astype(np.float32)
