@@ -84,12 +84,11 @@ def wall_ms(run: Callable[[], Any], seconds: float = 0.25) -> float:
 
 def looped_ms(loop: Callable[[int], Any], milliseconds: float = 60.0) -> float:
     """Time of one call inside loop(n), which makes n calls on the device and waits for them; n is chosen to take that long."""
-    few = 3
-    loop(few)
+    loop(1)
     begin = time.perf_counter()
-    loop(few)
-    estimate = 1e3 * (time.perf_counter() - begin) / few
-    count = int(min(200, max(few, milliseconds / estimate)))
+    loop(1)
+    estimate = 1e3 * (time.perf_counter() - begin)
+    count = int(min(200, max(1, milliseconds / estimate)))
     return wall_ms(lambda: loop(count)) / count
 
 

@@ -130,6 +130,7 @@ class Gpu:
         self.call(
             "cuMemcpyHtoD_v2", ctypes.c_uint64(buffer.address), ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes)
         )
+        self.call("cuStreamSynchronize", None)  # it returns when the array may be freed; our stream does not wait for the rest
         return buffer
 
     def download(self, buffer: Buffer, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
