@@ -66,18 +66,19 @@ class Report:
         """Milliseconds by row and implementation, then why something is missing, then how far the outputs lie apart."""
         columns = self.columns()
         titles = [_title(*column) for column in columns]
-        head = ["B", "S", "T", "floor", *titles, "best peer", "ours / best peer", "target"]
+        head = ["B", "S", "T", "floor", *titles, "best peer", "ours / best peer", "ours / floor", "target"]
         padded_too = any(is_ours(r) and r["padded"] for r in self.results)
         if padded_too:
             head += ["floor, padded", "ours padded / best padded peer"]
         lines = [*self.header, "", "| " + " | ".join(head) + " |", "|--" * len(head) + "|"]
         for row in self.rows:
             times = {(r["name"], r["mode"], r["padded"]): r.get("milliseconds") for r in self.of_row(row)}
-            ours, peer = self.best(row, True), self.best(row, False)
+            ours, peer, floor = self.best(row, True), self.best(row, False), self.floor_ms(row)
             target = TARGETS.get((self.model, self.dtype), {}).get(tuple(row))
-            cells = [str(row[0]), str(row[1]), str(sum(spread_lengths(*row))), _number(self.floor_ms(row))]
+            cells = [str(row[0]), str(row[1]), str(sum(spread_lengths(*row))), _number(floor)]
             cells += [_number(times.get(column)) for column in columns]
-            cells += [_number(peer and peer["milliseconds"]), _ratio(ours, peer), _number(target, 2)]
+            cells += [_number(peer and peer["milliseconds"]), _ratio(ours, peer)]
+            cells += [_ratio(ours, floor and {"milliseconds": floor}), _number(target, 2)]
             if padded_too:
                 ratio = _ratio(self.best(row, True, True), self.best(row, False, True))
                 cells += [_number(self.floor_ms(row, padded=True)), ratio]
