@@ -242,7 +242,7 @@ def test_run_classifier_in_16_bit_trained_and_refused(folder: Path) -> None:
     for case, culprit in (
         ("no such task", "--task_name=RTE: Google's run_classifier.py knows"),
         ("no file", "dev_matched.tsv: there is no such"),
-        ("int8", "not yet"),
+        ("int8", "calibrate it with tools/ckpt_calibrate.py --quant_mode=ft2, then quantize it with"),
     ):
         assert ended[case].status == 1
         assert culprit in ended[case].output.splitlines()[-1]

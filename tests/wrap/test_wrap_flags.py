@@ -61,9 +61,19 @@ def test_the_first_reading_leaves_googles_flags_alone(values: flags.FlagValues) 
     assert values.floatx == "bfloat16"
 
 
-@pytest.mark.parametrize("mode", [1, 2, 3])
-def test_int8_is_not_yet(values: flags.FlagValues, mode: int) -> None:
-    our_flags.parse(["program", f"--int8_mode={mode}"], values)
-    with pytest.raises(WrapError, match=f"--int8_mode={mode}: not yet") as error:
+@pytest.mark.parametrize(
+    ("words", "culprit"),
+    [
+        (["--int8_mode=4"], "--int8_mode=4: it must be 0, 1, 2 or 3"),
+        (["--int8_mode=1", "--precision=fp8"], "two ways to quantize"),
+        (["--quant_mode=ft1", "--int8_mode=1"], "--quant_mode=ft1 is for float checkpoints"),
+        (["--quant_mode=ft2", "--floatx=float16"], "runs in float32"),
+        (["--distillation", "--teacher=x"], "--distillation needs --quant_mode and --teacher"),
+        (["--distillation", "--quant_mode=ft1"], "--distillation needs --quant_mode and --teacher"),
+    ],
+)
+def test_quantization_flags_that_contradict(values: flags.FlagValues, words: list[str], culprit: str) -> None:
+    our_flags.parse(["program", *words], values)
+    with pytest.raises(WrapError, match=culprit) as error:
         our_flags.check(values)
-    assert error.value.status == 1
+    assert error.value.status == 2

@@ -14,6 +14,20 @@ def is_training() -> bool:
     return getattr(_local, "is_training", False)
 
 
+def is_teacher() -> bool:
+    """Whether this thread builds a teacher for distillation: a float model beside a fake-quantized one."""
+    return getattr(_local, "is_teacher", False)
+
+
+@contextlib.contextmanager
+def building_teacher() -> Iterator[None]:
+    _local.is_teacher = True
+    try:
+        yield
+    finally:
+        _local.is_teacher = False
+
+
 @contextlib.contextmanager
 def building_model(is_training: bool) -> Iterator[None]:
     before = getattr(_local, "is_training", False)

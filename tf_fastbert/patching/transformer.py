@@ -25,9 +25,10 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
 
     With quant_mode it is Google's arithmetic with fake quantizers, for both.
     """
-    if options.quant_mode:
-        return graph.make_transformer_model(modeling, FakeQuantizer(BY_NAME[options.quant_mode]))
     original = modeling.transformer_model
+    if options.quant_mode:
+        quantized = graph.make_transformer_model(modeling, FakeQuantizer(BY_NAME[options.quant_mode]))
+        return functools.wraps(original)(lambda *args, **kwargs: (original if context.is_teacher() else quantized)(*args, **kwargs))
 
     @functools.wraps(original)
     def transformer_model(

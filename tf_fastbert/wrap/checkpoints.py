@@ -11,8 +11,10 @@ import numpy as np
 from tf_fastbert import ops
 from tf_fastbert.checkpoint import Checkpoint, CheckpointError, write_checkpoint
 from tf_fastbert.weights import GOOGLE_NAMES, check_checkpoint_dtype
+from tf_fastbert.wrap import quantized
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.inputs import BertSizes
+from tf_fastbert.wrap.quantized import Wanted
 from tf_fastbert.wrap.scripts import Script
 
 
@@ -36,7 +38,8 @@ def bert_variables(sizes: BertSizes, *, pooler: bool) -> dict[str, tuple[int, ..
 
 
 def check_for_inference(
-    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], floatx: str, *, restored: bool
+    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], floatx: str, *, restored: bool,
+    wanted: Wanted = Wanted(),
 ) -> str:
     """Checks that a checkpoint can answer: all variables are there, with the configuration's shapes, in `floatx`, undamaged.
 
@@ -46,6 +49,7 @@ def check_for_inference(
       num_labels: of the classifier's head; None if not known, then the head is not checked.
       restored: the Estimator restores all its variables from it (a trained checkpoint in --output_dir), not only BERT's and the
         head's.
+      wanted: how the model is quantized.
 
     Returns:
       The checkpoint's prefix.
@@ -54,8 +58,10 @@ def check_for_inference(
       WrapError: naming the file and the first variable that is wrong.
     """
     checkpoint = _open(path, flag)
+    quantized.check(checkpoint, flag, wanted, sizes.encoder)
     head = script.head(sizes.encoder.hidden_size, num_labels)
     needed = {**bert_variables(sizes, pooler=script.pooler or restored), **head, **({"global_step": ()} if restored else {})}
+    needed.update(wanted.variables(sizes.encoder))
     missing = [name for name in needed if name not in checkpoint.variables]
     if missing:
         if missing == list(head):
@@ -75,7 +81,7 @@ def check_for_inference(
 
 
 def check_for_training(
-    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int]
+    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], wanted: Wanted = Wanted()
 ) -> tuple[str, list[str]]:
     """Checks that training can start from a checkpoint: float32, and the right shapes as far as there are variables.
 
@@ -83,6 +89,7 @@ def check_for_training(
       The checkpoint's prefix, and the names of BERT's variables that it lacks: Google's code starts those at random.
     """
     checkpoint = _open(path, flag)
+    quantized.check(checkpoint, flag, wanted, sizes.encoder)
     needed = bert_variables(sizes, pooler=True)
     head = script.head(sizes.encoder.hidden_size, num_labels)
     present = {name: shape for name, shape in {**needed, **head}.items() if name in checkpoint.variables}
@@ -113,9 +120,9 @@ def float_type(path: str) -> str:
 
 
 def write_float32_copy(path: str, copy: str) -> None:
-    """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact."""
+    """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact, and int8 kernels too."""
     checkpoint = Checkpoint(path)
-    tensors = {name: checkpoint.read(name) for name in checkpoint.variables}
+    tensors = quantized.dequantized({name: checkpoint.read(name) for name in checkpoint.variables})
     write_checkpoint(
         copy,
         {

@@ -25,7 +25,26 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
         "remove_padding", False, "Whether the encoder skips padding tokens: faster, the answers are the same.", flag_values=values
     )
     flags.DEFINE_integer(
-        "int8_mode", 0, "0: no quantization. 1, 2 and 3 are refused: int8 is not in this version.", flag_values=values
+        "int8_mode",
+        0,
+        "0: no quantization. 1: products in int8, the rest in --floatx. 2: the residual stream in int8 too where that is faster. 3: as "
+        "2. The checkpoint must be quantized: tools/ckpt_calibrate.py, then tools/ckpt_quantization.py.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "quant_mode",
+        None,
+        ["ft1", "ft2", "ft3"],
+        "Trains, and answers, with fake quantizers where --int8_mode 1, 2 or 3 rounds. The checkpoint must be calibrated: "
+        "tools/ckpt_calibrate.py.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "distillation", False, "With --quant_mode and --do_train: a float model, --teacher, guides the training.", flag_values=values
+    )
+    flags.DEFINE_string("teacher", None, "The teacher's checkpoint, float32, of the same model and task.", flag_values=values)
+    flags.DEFINE_float(
+        "distillation_loss_scale", 10000.0, "Weight of the teacher's part in the loss; the labels' part has 1.", flag_values=values
     )
     flags.DEFINE_bool(
         "allow_gemm_test",
@@ -37,9 +56,10 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_enum(
         "precision",
         "default",
-        ["default", "tf32", "float32"],
+        ["default", "tf32", "float32", "fp8"],
         "How float32 matrix multiplications run on a GPU: in float32, in tf32 (faster, 10 bits of mantissa), or as TensorFlow's own "
-        "(tf32 unless TensorFlow is told otherwise).",
+        "(tf32 unless TensorFlow is told otherwise). fp8: products in 8-bit floating point, on Hopper GPUs and newer; the checkpoint "
+        "must have been made with tools/ckpt_quantization.py --precision=fp8.",
         flag_values=values,
     )
     flags.DEFINE_bool(
@@ -112,15 +132,23 @@ def check(values: flags.FlagValues = flags.FLAGS) -> None:
     """Checks what can be known from our flags alone.
 
     Raises:
-      WrapError: --int8_mode asks for what this version has not.
+      WrapError: flags that have no such value or contradict each other.
     """
-    mode = values["int8_mode"].value
+    mode, quant_mode, floatx = (values[name].value for name in ("int8_mode", "quant_mode", "floatx"))
     if mode not in (0, 1, 2, 3):
         raise WrapError(f"--int8_mode={mode}: it must be 0, 1, 2 or 3", status=2)
-    if mode:
+    if mode and values["precision"].value == "fp8":
+        raise WrapError(f"--int8_mode={mode} and --precision=fp8 are two ways to quantize: choose one", status=2)
+    if quant_mode and (mode or values["precision"].value == "fp8"):
         raise WrapError(
-            f"--int8_mode={mode}: not yet: int8 is not in this version; use --int8_mode=0 (--floatx=float16 or bfloat16 is fast)"
+            f"--quant_mode={quant_mode} is for float checkpoints with quantizers, --int8_mode and --precision=fp8 are for quantized "
+            "ones: choose one",
+            status=2,
         )
+    if quant_mode and floatx != "float32":
+        raise WrapError(f"--quant_mode={quant_mode} runs in float32: leave --floatx={floatx} out", status=2)
+    if values["distillation"].value and not (quant_mode and values["teacher"].value):
+        raise WrapError("--distillation needs --quant_mode and --teacher", status=2)
 
 
 def help_text(usage: str, modules: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> str:

@@ -12,6 +12,7 @@ from absl import flags
 from tf_fastbert.wrap import checkpoints, inputs
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.inputs import BertSizes
+from tf_fastbert.wrap.quantized import Wanted
 from tf_fastbert.wrap.scripts import TASKS, Script, Task
 
 FLAGS = flags.FLAGS
@@ -50,11 +51,30 @@ def check(script: Script) -> Checked:
             f"--compare_stock: Google's own encoder has no {sizes.encoder.hidden_act} (hidden_act in {FLAGS.bert_config_file})"
         )
     num_labels = _check_squad() if script.name == "run_squad" else _check_task(phases)
-    notes = [f"encoder in {FLAGS.floatx}, padding {'removed' if FLAGS.remove_padding else 'kept'}"]
+    notes = [_encoder_note()]
     notes += _check_checkpoints(script, sizes, num_labels)
     if FLAGS.allow_gemm_test:
         notes.append("--allow_gemm_test changes nothing here: matrix multiplications need no test run")
     return Checked(sizes, tuple(notes))
+
+
+def _wanted() -> Wanted:
+    return Wanted(FLAGS.int8_mode, FLAGS.precision == "fp8", FLAGS.quant_mode)
+
+
+def _encoder_note() -> str:
+    if FLAGS.quant_mode:
+        return f"Google's encoder in float32 with fake quantizers ({FLAGS.quant_mode})"
+    quantization = f"int8_mode {FLAGS.int8_mode}, " if FLAGS.int8_mode else ""
+    if FLAGS.precision == "fp8":
+        quantization = "fp8, " if _has_fp8() else f"no GPU with FP8 here: products in {FLAGS.floatx}, not in fp8, "
+    return f"encoder in {quantization}{FLAGS.floatx}, padding {'removed' if FLAGS.remove_padding else 'kept'}"
+
+
+def _has_fp8() -> bool:
+    details = [tf.config.experimental.get_device_details(device) for device in tf.config.list_physical_devices("GPU")]
+    # On a GPU float32 models are not quantized: their products would gain less than their casts cost.
+    return FLAGS.floatx != "float32" and any(d.get("compute_capability", (0, 0)) >= (9, 0) for d in details)
 
 
 def _check_flags(script: Script, phases: list[str]) -> None:
@@ -70,6 +90,11 @@ def _check_flags(script: Script, phases: list[str]) -> None:
         raise WrapError(
             f"--do_train with --floatx={FLAGS.floatx}: training is Google's own code, in float32; train with "
             "--floatx=float32, convert with tools/ckpt_type_convert.py, then answer with --floatx=" + FLAGS.floatx
+        )
+    if FLAGS.do_train and (FLAGS.int8_mode or FLAGS.precision == "fp8"):
+        raise WrapError(
+            f"--do_train with {_wanted().flag}: a quantized model cannot be trained; train the float model with --quant_mode, quantize "
+            "it with tools/ckpt_quantization.py, then answer with " + _wanted().flag
         )
     if FLAGS.compare_stock and not phases:
         raise WrapError(
@@ -123,18 +148,24 @@ def _check_task(phases: list[str]) -> Optional[int]:
 def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: Optional[int]) -> list[str]:
     """Checks --init_checkpoint and what --output_dir holds; returns notes."""
     notes: list[str] = []
+    if FLAGS.distillation and FLAGS.do_train:
+        FLAGS.teacher = checkpoints.check_for_inference(
+            FLAGS.teacher, "--teacher", script, sizes, num_labels, "float32", restored=False
+        )
     trained = tf.train.latest_checkpoint(FLAGS.output_dir)
     if FLAGS.init_checkpoint:
         flag = "--init_checkpoint"
         if FLAGS.do_train or trained:
-            FLAGS.init_checkpoint, random = checkpoints.check_for_training(FLAGS.init_checkpoint, flag, script, sizes, num_labels)
+            FLAGS.init_checkpoint, random = checkpoints.check_for_training(
+                FLAGS.init_checkpoint, flag, script, sizes, num_labels, _wanted()
+            )
             if random and not trained:
                 notes.append(
                     f"{FLAGS.init_checkpoint} lacks {random[0]} ({len(random)} of BERT's variables in all): they start at random"
                 )
         else:
             FLAGS.init_checkpoint = checkpoints.check_for_inference(
-                FLAGS.init_checkpoint, flag, script, sizes, num_labels, FLAGS.floatx, restored=False
+                FLAGS.init_checkpoint, flag, script, sizes, num_labels, FLAGS.floatx, restored=False, wanted=_wanted()
             )
     elif not FLAGS.do_train and not trained:
         raise WrapError(
@@ -149,6 +180,7 @@ def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: Optional[in
             num_labels,
             FLAGS.floatx,
             restored=True,
+            wanted=_wanted(),
         )
         what = (
             "training goes on from it"

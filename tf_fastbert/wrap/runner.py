@@ -74,9 +74,15 @@ def _answer(script: Script, module: types.ModuleType, clock: phases.Phases) -> N
     import tf_fastbert
 
     output_dir = FLAGS.output_dir
-    options = {"floatx": FLAGS.floatx, "remove_padding": FLAGS.remove_padding, "precision": FLAGS.precision}
+    options = {
+        "floatx": FLAGS.floatx,
+        "remove_padding": FLAGS.remove_padding,
+        "precision": FLAGS.precision,
+        "int8_mode": FLAGS.int8_mode,
+        "quant_mode": FLAGS.quant_mode,
+    }
     run_squad = module if script.name == "run_squad" else None
-    with tf_fastbert.patched(module.modeling, run_squad=run_squad, **options), _fast_python(module):
+    with tf_fastbert.patched(module.modeling, run_squad=run_squad, **options), _fast_python(module), _teacher(module):
         ours = _google_main(script, module, "fastbert", {**options, "fast_python": FLAGS.fast_python}, clock)
     if ours is None or not FLAGS.compare_stock:
         return
@@ -99,6 +105,18 @@ def _answer(script: Script, module: types.ModuleType, clock: phases.Phases) -> N
         comparison["metrics"] = compare.metrics(stock_dir, output_dir)
     progress.write_json(os.path.join(output_dir, "fastbert_compare.json"), comparison)
     print(compare.report(comparison), flush=True)
+
+
+@contextlib.contextmanager
+def _teacher(module: types.ModuleType) -> Iterator[None]:
+    """--distillation."""
+    if not (FLAGS.distillation and FLAGS.do_train):
+        yield
+        return
+    from tf_fastbert.quantization import distillation
+
+    with distillation.distilled(module, FLAGS.teacher, FLAGS.distillation_loss_scale):
+        yield
 
 
 @contextlib.contextmanager
@@ -150,13 +168,14 @@ def _float32_checkpoint(checkpoint: str) -> Iterator[tuple[str, str]]:
     from tf_fastbert.wrap import checkpoints
 
     dtype = checkpoints.float_type(checkpoint)
-    if dtype == "float32":
+    if dtype == "float32" and not FLAGS.int8_mode:
         yield checkpoint, ""
         return
     with tempfile.TemporaryDirectory(prefix="fastbert_") as folder:
         copy = os.path.join(folder, "model.ckpt")
         checkpoints.write_float32_copy(checkpoint, copy)
-        yield copy, f"stock ran in float32 on the same weights ({dtype} to float32 is exact): Google's graph cannot load {dtype}"
+        stored = f"int8 and {dtype}" if FLAGS.int8_mode else dtype
+        yield copy, f"stock ran in float32 on the same weights ({stored} to float32 is exact): Google's graph cannot load {stored}"
 
 
 @contextlib.contextmanager
