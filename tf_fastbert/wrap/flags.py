@@ -49,8 +49,8 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_bool(
         "allow_gemm_test",
         False,
-        "Accepted so that existing commands run. It changes nothing: how a matrix multiplication runs is chosen without a "
-        "test run and without a configuration file.",
+        "On a GPU: first times cuBLASLt's algorithms for this model's matrix multiplications and keeps the fastest in the user's "
+        "cache folder, for this and later runs (tools/gemm_tune.py does the same).",
         flag_values=values,
     )
     flags.DEFINE_enum(

@@ -53,8 +53,6 @@ def check(script: Script) -> Checked:
     num_labels = _check_squad() if script.name == "run_squad" else _check_task(phases)
     notes = [_encoder_note()]
     notes += _check_checkpoints(script, sizes, num_labels)
-    if FLAGS.allow_gemm_test:
-        notes.append("--allow_gemm_test changes nothing here: matrix multiplications need no test run")
     return Checked(sizes, tuple(notes))
 
 

@@ -65,6 +65,11 @@ def _run(script: Script, usage: str, argv: list[str]) -> None:
         checked = preflight.check(script)
         for line in checked.notes:
             _say(line)
+        if FLAGS.allow_gemm_test:
+            from tf_fastbert.wrap import gemm_test
+
+            batch = FLAGS.predict_batch_size
+            _say(gemm_test.run(FLAGS.bert_config_file, FLAGS.floatx, FLAGS.precision, batch, FLAGS.max_seq_length))
         clock.mark("checks")
         _answer(script, module, clock)
 
