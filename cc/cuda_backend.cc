@@ -7,22 +7,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "cc/cuda_status.h"
 #include "cc/encoder.h"
 #include "cuda/fastbert_cuda.h"
 
 namespace tf_fastbert {
 namespace {
-
-Status FromCuda(FastBertStatus status) {
-  if (status == FASTBERT_OK) return Status::Ok();
-  std::string message = fastbert_cuda_last_error();
-  switch (status) {
-    case FASTBERT_INVALID_ARGUMENT: return Status::InvalidArgument(std::move(message));
-    case FASTBERT_UNIMPLEMENTED: return Status::Unimplemented(std::move(message));
-    case FASTBERT_OUT_OF_MEMORY: return Status::ResourceExhausted(std::move(message));
-    default: return Status::Internal(std::move(message));
-  }
-}
 
 FastBertConfig ToCuda(const EncoderConfig& c) {
   FastBertConfig config = {};
@@ -37,11 +27,7 @@ FastBertConfig ToCuda(const EncoderConfig& c) {
     case Activation::kRelu: config.activation = FASTBERT_RELU; break;
   }
   config.layer_norm = c.layer_norm == LayerNormPlacement::kPre ? FASTBERT_PRE_LAYER_NORM : FASTBERT_POST_LAYER_NORM;
-  switch (c.dtype) {
-    case DataType::kFloat32: config.dtype = FASTBERT_FLOAT32; break;
-    case DataType::kFloat16: config.dtype = FASTBERT_FLOAT16; break;
-    case DataType::kBFloat16: config.dtype = FASTBERT_BFLOAT16; break;
-  }
+  config.dtype = ToCuda(c.dtype);
   config.precision = c.precision == Precision::kTf32 ? FASTBERT_PRECISION_TF32 : FASTBERT_PRECISION_DEFAULT;
   config.all_layers = c.all_layers ? 1 : 0;
   return config;

@@ -7,8 +7,8 @@
 
 namespace tf_fastbert {
 
-// The output is [batch, seq_len, hidden_size], or [num_layers, batch, seq_len, hidden_size] with all_layers. Checks every input, as
-// far as shapes are known; a failure names the input.
+// The output is [batch, seq_len, hidden_size], or [num_layers, batch, seq_len, hidden_size] with all_layers. Checks every input,
+// as far as shapes are known; a failure names the input.
 absl::Status InferEncoderShape(tensorflow::shape_inference::InferenceContext* c);
 
 // The same, and checks amax_list, the last input, and that the kernels' type W fits `quantization` and T.

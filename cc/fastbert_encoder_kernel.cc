@@ -6,15 +6,13 @@
 
 #include "cc/amax_list.h"
 #include "cc/quantization_attr.h"
+#include "cc/stream.h"
 #include "cc/tensor_buffers.h"
 #include "cc/thread_pool.h"
 #include "cc/valid_tokens.h"
 #include "cc/weight_fields.h"
 #include "tensorflow/core/platform/tensor_float_32_utils.h"
 #include "tensorflow/core/platform/errors.h"
-#ifdef TF_FASTBERT_CUDA
-#include "xla/stream_executor/stream.h"
-#endif
 
 namespace tf_fastbert {
 namespace {
@@ -25,13 +23,6 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
 constexpr int64_t kMaxInt = std::numeric_limits<int>::max();
-
-void* StreamOf(OpKernelContext* ctx, bool on_gpu) {
-#ifdef TF_FASTBERT_CUDA
-  if (on_gpu) return ctx->op_device_context()->stream()->platform_specific_handle().stream;
-#endif
-  return nullptr;
-}
 
 Status CreateEncoder(const EncoderConfig& config, bool on_gpu, std::unique_ptr<Encoder>* encoder) {
 #ifdef TF_FASTBERT_CUDA

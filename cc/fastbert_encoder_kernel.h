@@ -1,6 +1,6 @@
-// The OpKernel of FastBertEncoder and FastBertQuantizedEncoder, the same for both devices: it checks the inputs, finds the prepared
-// weights, takes memory from TensorFlow, and calls the backend. The two ops differ in EncoderConfig::quantization and in the input
-// amax_list alone.
+// The OpKernel of FastBertEncoder and FastBertQuantizedEncoder, the same for both devices: it checks the inputs, finds the
+// prepared weights, takes memory from TensorFlow, and calls the backend. The two ops differ in EncoderConfig::quantization and in
+// the input amax_list alone.
 #ifndef TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_
 #define TF_FASTBERT_CC_FASTBERT_ENCODER_KERNEL_H_
 

@@ -63,12 +63,12 @@ output_kernel: [I, H].
 output_bias: [H].
 output_layer_norm_gamma: [H].
 output_layer_norm_beta: [H].
-amax_list: [72 + 5 H + I + 8 + 3 + 21], the ranges of the layer's quantizers as tools/ckpt_quantization.py stores them in amaxList.
-  In host memory, also on a GPU. Ranges must be finite and above 0.
+amax_list: [72 + 5 H + I + 8 + 3 + 21], the ranges of the layer's quantizers as tools/ckpt_quantization.py stores them in
+  amaxList. In host memory, also on a GPU. Ranges must be finite and above 0.
 output: [B, S, H], or [num_layers, B, S, H] if all_layers. Rows of tokens that are not valid are zero.
 W: int8 for the int8 modes, T for fp8.
-quantization: int8_mode1: kernels quantized per output channel, w = q * amax / 127. int8_mode2: per tensor; a backend may keep the
-  activations between the layers in int8. fp8: kernels and activations are rounded to E4M3 with one scale a tensor.
+quantization: int8_mode1: kernels quantized per output channel, w = q * amax / 127. int8_mode2: per tensor; a backend may keep
+  the activations between the layers in int8. fp8: kernels and activations are rounded to E4M3 with one scale a tensor.
 num_heads: number of attention heads.
 size_per_head: even, at most 128.
 epsilon: added to the variance in LayerNorm.

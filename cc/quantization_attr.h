@@ -19,11 +19,13 @@ absl::Status ReadQuantization(Context* ctx, Quantization* quantization) {
   if (status.ok()) status = ctx->GetAttr("T", &type);
   if (status.ok()) status = ctx->GetAttr("W", &kernel_type);
   if (!status.ok()) return status;
-  *quantization = mode == "fp8" ? Quantization::kFp8 : mode == "int8_mode2" ? Quantization::kInt8Mode2 : Quantization::kInt8Mode1;
+  *quantization = mode == "fp8"          ? Quantization::kFp8
+                  : mode == "int8_mode2" ? Quantization::kInt8Mode2
+                                         : Quantization::kInt8Mode1;
   const tensorflow::DataType expected = *quantization == Quantization::kFp8 ? type : tensorflow::DT_INT8;
   if (kernel_type == expected) return status;
-  return absl::InvalidArgumentError("the kernels are " + tensorflow::DataTypeString(kernel_type) + ", but quantization = " + mode +
-                                    " takes " + tensorflow::DataTypeString(expected) + " ones" +
+  return absl::InvalidArgumentError("the kernels are " + tensorflow::DataTypeString(kernel_type) +
+                                    ", but quantization = " + mode + " takes " + tensorflow::DataTypeString(expected) + " ones" +
                                     (expected == type ? ", like hidden_states" : ""));
 }
 

@@ -115,11 +115,12 @@ bool WeightCache::Matches(const WeightSet& set, const Key& key) const {
   return key.immutable ? SameWeights(set, key) && SameRanges(set, key) : set.hash_ == key.hash;
 }
 
-// For a set that does not match. The same buffers with other contents, or with other ranges; immutable: a buffer that nobody but us
-// refers to.
+// For a set that does not match. The same buffers with other contents, or with other ranges; immutable: a buffer that nobody but
+// us refers to.
 bool WeightCache::NeverUsedAgain(const WeightSet& set, const Key& key) const {
   if (SameWeights(set, key)) return true;
-  return set.immutable_ && std::any_of(set.sources_.begin(), set.sources_.end(), [](const tensorflow::Tensor& t) { return t.RefCountIsOne(); });
+  const auto ours_alone = [](const tensorflow::Tensor& tensor) { return tensor.RefCountIsOne(); };
+  return set.immutable_ && std::any_of(set.sources_.begin(), set.sources_.end(), ours_alone);
 }
 
 std::shared_ptr<WeightSet> WeightCache::Find(const Key& key) {

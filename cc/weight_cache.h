@@ -15,9 +15,9 @@
 // A call with `immutable` is still treated as `checked` if a buffer's memory is not TensorFlow's own: an array that a session
 // feeds in place of a constant, or a DLPack tensor that a variable was assigned from, can be overwritten behind its back.
 //
-// The ranges of quantized layers (amax_list) belong to a set as its weights do, under both attrs. They are in host memory and small,
-// and on a GPU those of a variable come as a new copy for each call: so where the addresses of weights are compared, ranges at
-// another address are compared by a hash of their contents.
+// The ranges of quantized layers (amax_list) belong to a set as its weights do, under both attrs. They are in host memory and
+// small, and those of a variable on a GPU come as a new copy for each call: so where the addresses of weights are compared,
+// ranges at another address are compared by a hash of their contents.
 //
 // A variable that is written while a call reads it gives that call a mixture, as in any TensorFlow op. The mixture is not kept: a
 // `checked` set is hashed again when it has been prepared, and dropped if the weights have changed meanwhile.
@@ -50,7 +50,7 @@ class WeightSet {
   std::vector<LayerWeights> layers_;      // the addresses it was made of
   std::vector<const float*> amax_lists_;  // likewise; empty without quantization
   bool immutable_ = false;
-  uint64_t hash_ = 0;                        // checked: of all contents; immutable: of the ranges, 0 without quantization
+  uint64_t hash_ = 0;                        // checked: of all contents; immutable: of the ranges, or 0
   std::vector<tensorflow::Tensor> sources_;  // immutable: the references to weights
   std::vector<tensorflow::Tensor> ranges_;   // immutable: the references to ranges
   std::once_flag once_;                      // preparation, on the first caller's thread; others wait for it
@@ -66,8 +66,8 @@ class WeightCache {
   WeightCache(const EncoderConfig& config, bool immutable, bool on_gpu)
       : config_(config), immutable_(immutable), on_gpu_(on_gpu) {}
 
-  // The weights are the inputs of `ctx`, their shapes checked by the caller, and `layers` and, with quantization, `amax_lists` hold
-  // their addresses.
+  // The weights are the inputs of `ctx`, their shapes checked by the caller, and `layers` holds their addresses; so does
+  // `amax_lists` with quantization, else it is not read.
   absl::Status Get(tensorflow::OpKernelContext* ctx, const Encoder& encoder, const LayerWeights* layers,
                    const float* const* amax_lists, void* stream, const ParallelFor* parallel_for,
                    std::shared_ptr<WeightSet>* weights);

@@ -5,6 +5,7 @@
 #include <new>
 #include <string>
 
+#include "cuda/embedding.h"
 #include "cuda/encoder.h"
 #include "cuda/fastbert_cuda.h"
 #include "cuda/gemm_table.h"
@@ -130,6 +131,13 @@ FastBertStatus fastbert_cuda_profile(const FastBertCudaEncoder* encoder, const F
     FASTBERT_RETURN_IF_ERROR(encoder->encoder->Forward(*weights->weights, *call, workspace, workspace_bytes,
                                                        static_cast<cudaStream_t>(stream), &timer));
     return timer.Finish(steps, capacity, num_steps);
+  });
+}
+
+FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stream) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(call, "call"));
+    return tf_fastbert::cuda::Embed(*call, static_cast<cudaStream_t>(stream));
   });
 }
 

@@ -138,6 +138,32 @@ FASTBERT_API FastBertStatus fastbert_cuda_profile(const FastBertCudaEncoder* enc
                                                   const FastBertCall* call, void* workspace, size_t workspace_bytes,
                                                   void* stream, FastBertStep* steps, int32_t capacity, int32_t* num_steps);
 
+// The embedding layer: output[b, s] = LayerNorm(word_embeddings[input_ids[b, s]] + token_type_embeddings[token_type_ids[b, s]] +
+// position_embeddings[s]) * gamma + beta, computed in float32; zero in rows of padding. H = hidden_size. An id outside of its table
+// counts as a row of zeros.
+typedef struct {
+  const int32_t* input_ids;           // device, [B, S]
+  const int32_t* token_type_ids;      // device, [B, S]
+  const void* word_embeddings;        // device, [vocab_size, H], of `dtype`, as what follows
+  const void* position_embeddings;    // device, at least [S, H]
+  const void* token_type_embeddings;  // device, [num_token_types, H]
+  const void* gamma;                  // device, [H]
+  const void* beta;                   // device, [H]
+  void* output;                       // device, [B, S, H]
+  int32_t batch;
+  int32_t seq_len;
+  int32_t hidden_size;  // <= 8192
+  int32_t vocab_size;
+  int32_t num_token_types;
+  float epsilon;
+  int32_t dtype;                   // FastBertDataType
+  const int32_t* sequence_length;  // HOST, as in FastBertCall; both null: no padding
+  const int32_t* mask;             // HOST
+} FastBertEmbeddingCall;
+
+// Queues it on `stream`, for the current CUDA device. The host arrays may be freed when it returns.
+FASTBERT_API FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stream);
+
 FASTBERT_API const char* fastbert_cuda_last_error(void);
 
 #ifdef __cplusplus

@@ -21,6 +21,7 @@ _MEMBERS = {
     "patched": "patching",
     "fast_bert_encoder": "ops",
     "fast_bert_quantized_encoder": "ops",
+    "fast_bert_embedding": "ops",
     "LayerWeights": "ops",
     "build_info": "ops",
     "encoder": "encoder",

@@ -190,8 +190,45 @@ def convert_amax_lists(function: str, amax_lists: Sequence[Any], num_layers: int
     return tensors, all_immutable
 
 
-def convert_sequence_length(function: str, sequence_length: Any, padded_shape: tf.TensorShape) -> tf.Tensor:
-    """Lengths or a mask as int32, checked against the shape [batch, seq_len, ...] of what they belong to.
+def convert_ids(function: str, argument: str, ids: Any) -> tf.Tensor:
+    """Ids as int32 [batch, seq_len].
+
+    Raises:
+      TypeError, ValueError: a wrong type or rank.
+    """
+    tensor = tf.convert_to_tensor(ids, name=argument)
+    if tensor.dtype.base_dtype not in (tf.int32, tf.int64):
+        raise TypeError(f"{function}: {argument} is {tensor.dtype.base_dtype.name}, expected int32.")
+    if tensor.shape.rank not in (None, 2):
+        raise ValueError(f"{function}: {argument} has shape {text(tensor.shape)}, expected [batch, seq_len].")
+    return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
+
+
+def convert_embedding_weights(function: str, **weights: Any) -> list[tf.Tensor]:
+    """The tables and LayerNorm weights as tensors, all of the first one's type.
+
+    Raises:
+      TypeError: one has another type, or none that the ops take.
+    """
+    tensors: list[tf.Tensor] = []
+    for argument, value in weights.items():
+        tensor = tf.convert_to_tensor(_unwrap(value), name=argument)
+        found = tensor.dtype.base_dtype
+        if found not in DTYPES:
+            raise TypeError(f"{function}: {argument} is {found.name}, expected float32, float16 or bfloat16.")
+        if tensors and found != tensors[0].dtype.base_dtype:
+            first = next(iter(weights))
+            raise TypeError(
+                f"{function}: {argument} is {found.name}, but {first} is {tensors[0].dtype.base_dtype.name}. All must agree."
+            )
+        tensors.append(tensor)
+    return tensors
+
+
+def convert_sequence_length(
+    function: str, sequence_length: Any, padded_shape: tf.TensorShape, like: str = "hidden_states"
+) -> tf.Tensor:
+    """Lengths or a mask as int32, checked against the shape [batch, seq_len, ...] of the argument `like`.
 
     Raises:
       TypeError, ValueError: a wrong type or shape.
@@ -207,7 +244,7 @@ def convert_sequence_length(function: str, sequence_length: Any, padded_shape: t
         if tensor.shape.rank not in (1, 2) or not tensor.shape.is_compatible_with(known[: tensor.shape.rank]):
             raise ValueError(
                 f"{function}: sequence_length has shape {text(tensor.shape)}, expected [batch] (lengths) or [batch, "
-                f"seq_len] (a mask) with hidden_states {text(padded_shape)}."
+                f"seq_len] (a mask) with {like} {text(padded_shape)}."
             )
     return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
 

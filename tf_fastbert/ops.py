@@ -194,8 +194,10 @@ def fast_bert_encoder(
       ImportError: see load_library.
       tf.errors.InvalidArgumentError: when run, if a length is negative or above S, or a shape that was unknown before is wrong.
     """
-    attributes = dict(num_heads=num_heads, size_per_head=size_per_head, epsilon=epsilon, activation=activation,
-                      layer_norm=layer_norm, remove_padding=remove_padding, all_layers=all_layers, precision=precision)  # fmt: skip
+    attributes = dict(
+        num_heads=num_heads, size_per_head=size_per_head, epsilon=epsilon, activation=activation, layer_norm=layer_norm,
+        remove_padding=remove_padding, all_layers=all_layers, precision=precision,
+    )  # fmt: skip
     return _encode("fast_bert_encoder", hidden_states, sequence_length, layers, attributes, name or "FastBertEncoder")
 
 
@@ -239,9 +241,10 @@ def fast_bert_quantized_encoder(
       tf.errors.InvalidArgumentError: when run, if a range or a length is out of bounds, or a shape that was unknown is wrong.
       tf.errors.UnimplementedError: when run, if the device cannot do `quantization`.
     """
-    attributes = dict(num_heads=num_heads, size_per_head=size_per_head, epsilon=epsilon, activation=activation,
-                      layer_norm=layer_norm, remove_padding=remove_padding, all_layers=all_layers, precision=precision,
-                      quantization=quantization)  # fmt: skip
+    attributes = dict(
+        num_heads=num_heads, size_per_head=size_per_head, epsilon=epsilon, activation=activation, layer_norm=layer_norm,
+        remove_padding=remove_padding, all_layers=all_layers, precision=precision, quantization=quantization,
+    )  # fmt: skip
     return _encode(
         "fast_bert_quantized_encoder", hidden_states, sequence_length, layers, attributes, name or "FastBertQuantizedEncoder",
         amax_lists,
@@ -288,6 +291,71 @@ def _encode(
         )
 
 
+# ----------------------------------------------------------------------------------------------------
+# FastBertEmbedding
+# ----------------------------------------------------------------------------------------------------
+
+
+def fast_bert_embedding(
+    input_ids: Any,
+    token_type_ids: Any,
+    word_embeddings: Any,
+    position_embeddings: Any,
+    token_type_embeddings: Any,
+    gamma: Any,
+    beta: Any,
+    *,
+    sequence_length: Any = None,
+    epsilon: float = 1e-12,
+    name: str | None = None,
+) -> tf.Tensor:
+    """BERT's embedding layer in one op: LayerNorm(word + token type + position), for inference; has no gradient.
+
+    B = batch, S = seq_len, H = hidden size. Sums and statistics are float32 in every type.
+
+    Args:
+      input_ids: int32 [B, S], rows of word_embeddings. On a CPU others are an error, on a GPU they count as a row of zeros (both as
+        with tf.gather).
+      token_type_ids: int32 [B, S], rows of token_type_embeddings; others count as a row of zeros (as with tf.one_hot).
+      word_embeddings: float32, float16 or bfloat16 [V, H].
+      position_embeddings: [P, H] of the same type, P >= S.
+      token_type_embeddings: [Y, H].
+      gamma, beta: [H].
+      sequence_length: int32 [B], how many tokens of each sequence are valid, or int32 [B, S], a mask, nonzero = valid, holes
+        allowed. int64 and bool are cast. None: all are valid.
+      epsilon: added to the variance in LayerNorm.
+      name: the op's name.
+
+    Returns:
+      [B, S, H] of the tables' type. Rows of padding are zero.
+
+    Raises:
+      TypeError, ValueError: an argument has a wrong dtype or shape; the message names it.
+      ImportError: see load_library.
+      tf.errors.InvalidArgumentError: when run, if an id or a length is out of range, or a shape that was unknown before is wrong.
+    """
+    function = "fast_bert_embedding"
+    module = load_library()
+    with tf.name_scope(name or "FastBertEmbedding") as scope:
+        ids = op_inputs.convert_ids(function, "input_ids", input_ids)
+        token_types = op_inputs.convert_ids(function, "token_type_ids", token_type_ids)
+        weights = op_inputs.convert_embedding_weights(
+            function,
+            word_embeddings=word_embeddings,
+            position_embeddings=position_embeddings,
+            token_type_embeddings=token_type_embeddings,
+            gamma=gamma,
+            beta=beta,
+        )
+        lengths = (
+            []
+            if sequence_length is None
+            else [op_inputs.convert_sequence_length(function, sequence_length, ids.shape, like="input_ids")]
+        )
+        return module.fast_bert_embedding(ids, token_types, *weights, lengths, epsilon=epsilon, name=scope)
+
+
+@tf.RegisterGradient("FastBertEmbedding")
 @tf.RegisterGradient("FastBertEncoder")
 @tf.RegisterGradient("FastBertQuantizedEncoder")
 def _no_gradient(op: tf.Operation, *grads: tf.Tensor) -> None:

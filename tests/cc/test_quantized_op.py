@@ -14,7 +14,6 @@ from tests.random_configs import Config, make_inputs
 from tf_fastbert.ops import LayerWeights, fast_bert_quantized_encoder, load_library
 
 CONFIG = Config(seed=1, num_layers=2, num_heads=2, size_per_head=32, inner_size=96, batch=2, seq_len=5, lengths=(5, 2))
-AMAX_SIZE = 72 + 5 * 64 + 96 + 8 + 3 + 21
 INVALID = tf.errors.InvalidArgumentError
 tf1 = tf.compat.v1
 
@@ -79,7 +78,7 @@ def raw(quantized: Quantized, mode: str) -> tf.Tensor:
 
 
 BAD_SHAPES: list[tuple[str, Callable[[Quantized], Quantized], str]] = [
-    ("amax_list too short", lambda q: with_amax(q, 1, lambda a: a[:-1]), rf"amax_list\[1\].*\[{AMAX_SIZE - 1}\].*\[{AMAX_SIZE}\]"),
+    ("amax_list too short", lambda q: with_amax(q, 1, lambda a: a[:-1]), r"amax_list\[1\].*\[519\].*\[520\]"),
     ("amax_list of 9 H", lambda q: with_amax(q, 0, lambda a: np.ones(72 + 9 * 64 + 32, np.float32)), r"amax_list\[0\].*\[520\]"),
     ("int8 kernel", lambda q: with_weight(q, 1, key_kernel=np.zeros((64, 32), np.int8)), r"key_kernel.*\[64, ?64\]"),
     ("bias", lambda q: with_weight(q, 0, intermediate_bias=np.zeros(64, np.float32)), r"intermediate_bias.*96"),

@@ -1,0 +1,104 @@
+// The embedding layer on the CPU; see cc/embedding.h for what it computes.
+//
+// Tasks are runs of rows. A row is summed up in float32 in memory that stays in the L1 cache (in the output itself where that is
+// float32), normalized there, and written once in the output's type.
+#include "cc/embedding.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "cc/cpu/kernels.h"
+#include "cc/cpu/parallel.h"
+
+namespace tf_fastbert {
+namespace cpu {
+namespace {
+
+constexpr int64_t kRowsPerTask = 16;
+
+// Floats of one vector of the workspace: rows start at multiples of 64 bytes.
+size_t Stride(int hidden_size) { return (static_cast<size_t>(hidden_size) + 15) / 16 * 16; }
+
+class Embedding {
+ public:
+  explicit Embedding(const EmbeddingCall& call)
+      : call_(call), kernels_(BestKernels()), row_bytes_(call.hidden_size * SizeOf(call.dtype)) {
+    gamma_ = Parameter(call.gamma, 0);
+    beta_ = Parameter(call.beta, 1);
+  }
+
+  Status Run() {
+    const int64_t rows = static_cast<int64_t>(call_.batch) * call_.seq_len;
+    const auto task = [&](int64_t worker, int64_t i) {
+      for (int64_t row = i * kRowsPerTask; row < std::min(rows, (i + 1) * kRowsPerTask); ++row) {
+        Status status = EmbedRow(row, Vector(2 + 2 * worker), Vector(3 + 2 * worker));
+        if (!status.ok()) return status;
+      }
+      return Status::Ok();
+    };
+    return RunTasks(call_.parallel_for, call_.num_threads, (rows + kRowsPerTask - 1) / kRowsPerTask, task);
+  }
+
+ private:
+  float* Vector(int64_t index) const { return static_cast<float*>(call_.workspace) + index * Stride(call_.hidden_size); }
+
+  const float* Parameter(const void* values, int index) const {
+    if (call_.dtype == DataType::kFloat32) return static_cast<const float*>(values);
+    kernels_.to_float(call_.dtype, values, Vector(index), call_.hidden_size);
+    return Vector(index);
+  }
+
+  bool IsValid(int64_t row) const {
+    if (call_.mask != nullptr) return call_.mask[row] != 0;
+    return call_.sequence_length == nullptr || row % call_.seq_len < call_.sequence_length[row / call_.seq_len];
+  }
+
+  void Add(const void* table, int64_t index, float* scratch, float* sum) const {
+    const char* from = static_cast<const char*>(table) + index * row_bytes_;
+    kernels_.to_float(call_.dtype, from, scratch, call_.hidden_size);
+    for (int i = 0; i < call_.hidden_size; ++i) sum[i] += scratch[i];
+  }
+
+  // The sum in Google's order: word, token type, position.
+  Status EmbedRow(int64_t row, float* sum, float* scratch) const {
+    char* output = static_cast<char*>(call_.output) + row * row_bytes_;
+    if (!IsValid(row)) {
+      std::memset(output, 0, row_bytes_);
+      return Status::Ok();
+    }
+    const int32_t id = call_.input_ids[row];
+    const int32_t token_type = call_.token_type_ids[row];
+    if (id < 0 || id >= call_.vocab_size) {
+      return Status::InvalidArgument("input_ids[" + std::to_string(row / call_.seq_len) + "," +
+                                     std::to_string(row % call_.seq_len) + "] = " + std::to_string(id) +
+                                     ", but word_embeddings has " + std::to_string(call_.vocab_size) + " rows");
+    }
+    if (call_.dtype == DataType::kFloat32) sum = reinterpret_cast<float*>(output);
+    kernels_.to_float(call_.dtype, static_cast<const char*>(call_.word_embeddings) + id * row_bytes_, sum,
+                      call_.hidden_size);
+    if (token_type >= 0 && token_type < call_.num_token_types) Add(call_.token_type_embeddings, token_type, scratch, sum);
+    Add(call_.position_embeddings, row % call_.seq_len, scratch, sum);
+    kernels_.layer_norm({sum, 1, call_.hidden_size, gamma_, beta_, call_.epsilon, sum, nullptr});
+    if (call_.dtype != DataType::kFloat32) kernels_.from_float(call_.dtype, sum, output, call_.hidden_size);
+    return Status::Ok();
+  }
+
+  const EmbeddingCall& call_;
+  const Kernels& kernels_;
+  const int64_t row_bytes_;
+  const float* gamma_;
+  const float* beta_;
+};
+
+}  // namespace
+}  // namespace cpu
+
+size_t CpuEmbeddingWorkspaceBytes(int hidden_size, int num_threads) {
+  // gamma and beta, then two vectors for each worker.
+  return (2 + 2 * static_cast<size_t>(num_threads)) * cpu::Stride(hidden_size) * sizeof(float);
+}
+
+Status RunCpuEmbedding(const EmbeddingCall& call) { return cpu::Embedding(call).Run(); }
+
+}  // namespace tf_fastbert
