@@ -11,7 +11,12 @@ _local = threading.local()
 
 def is_training() -> bool:
     """Whether this thread is inside the constructor of a BertModel with is_training=True."""
-    return getattr(_local, "is_training", False)
+    return getattr(_local, "is_training", None) is True
+
+
+def is_inference() -> bool:
+    """Whether this thread is inside the constructor of a BertModel with is_training=False."""
+    return getattr(_local, "is_training", None) is False
 
 
 def is_teacher() -> bool:
@@ -30,7 +35,7 @@ def building_teacher() -> Iterator[None]:
 
 @contextlib.contextmanager
 def building_model(is_training: bool) -> Iterator[None]:
-    before = getattr(_local, "is_training", False)
+    before = getattr(_local, "is_training", None)
     _local.is_training = is_training
     try:
         yield

@@ -1,18 +1,13 @@
-"""Replacements around BertModel: its constructor, get_all_encoder_layers, and the embeddings for 16-bit types.
+"""Replacements around BertModel: its constructor and get_all_encoder_layers.
 
-In 16 bit:
-- embedding_lookup gathers from the 16-bit table;
-- embedding_postprocessor (token types, positions, LayerNorm) runs Google's code in float32 on casts of its variables, and its
-  result is rounded: small tables, better LayerNorm statistics, and no mixed types in Google's code;
-- the encoder and the pooler run in 16 bit;
-- when the constructor is done, what the getters hand out is cast to float32.
+In 16 bit the encoder and the pooler run in 16 bit (for the embeddings see patching/embedding.py), and what the getters hand out is
+cast to float32 when the constructor is done.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -71,33 +66,3 @@ def make_get_all_encoder_layers(bert_model: type) -> Callable[[Any], Any]:
         return layers.as_list() if isinstance(layers, EncoderLayers) else layers
 
     return get_all_encoder_layers
-
-
-def make_embedding_lookup(modeling: types.ModuleType, options: Options) -> Callable[..., Any]:
-    """modeling.embedding_lookup on a 16-bit table."""
-    original = modeling.embedding_lookup
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def embedding_lookup(*args: Any, **kwargs: Any) -> Any:
-        call = signature.bind(*args, **kwargs)
-        # Multiplying by one-hot rows is for TPUs and gives the same values, but Google's one-hot rows are float32.
-        call.arguments["use_one_hot_embeddings"] = False
-        with tf.variable_scope(tf.get_variable_scope(), dtype=tf.as_dtype(options.floatx), auxiliary_name_scope=False):
-            return original(*call.args, **call.kwargs)
-
-    return embedding_lookup
-
-
-def make_embedding_postprocessor(modeling: types.ModuleType, options: Options) -> Callable[..., Any]:
-    """modeling.embedding_postprocessor in float32, rounded at the end."""
-    original = modeling.embedding_postprocessor
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def embedding_postprocessor(*args: Any, **kwargs: Any) -> Any:
-        call = signature.bind(*args, **kwargs)
-        call.arguments["input_tensor"] = tf.cast(call.arguments["input_tensor"], tf.float32)
-        return tf.cast(original(*call.args, **call.kwargs), tf.as_dtype(options.floatx))
-
-    return embedding_postprocessor

@@ -50,7 +50,7 @@ def make_create_model(run_squad: types.ModuleType) -> Callable[..., tuple[Any, A
             return start_logits, end_logits
         padding = tf.equal(given["input_mask"], 0)
         start_logits, end_logits = (
-            tf.where(padding, tf.fill(tf.shape(logits), _LOWEST), logits) for logits in (start_logits, end_logits)
+            tf.where_v2(padding, _LOWEST, logits) for logits in (start_logits, end_logits)
         )
         return start_logits, end_logits
 

@@ -7,7 +7,7 @@ import threading
 import types
 from typing import Any, NamedTuple
 
-from tf_fastbert.patching import activations, assignment, mask, model, padding, transformer
+from tf_fastbert.patching import activations, assignment, embedding, mask, model, padding, transformer
 from tf_fastbert.patching.options import Options
 
 # Reentrant, because patched() holds it around patch().
@@ -51,12 +51,9 @@ def apply(modeling: types.ModuleType, options: Options) -> None:
         (modeling, "get_activation", activations.make_get_activation(modeling)),
         (bert_model, "__init__", model.make_init(bert_model, options)),
         (bert_model, "get_all_encoder_layers", model.make_get_all_encoder_layers(bert_model)),
+        (modeling, "embedding_lookup", embedding.make_embedding_lookup(modeling, options)),
+        (modeling, "embedding_postprocessor", embedding.make_embedding_postprocessor(modeling, options)),
     ]
-    if options.is_16_bit:
-        replacements += [
-            (modeling, "embedding_lookup", model.make_embedding_lookup(modeling, options)),
-            (modeling, "embedding_postprocessor", model.make_embedding_postprocessor(modeling, options)),
-        ]
     if options.quant_mode:
         replacements.append(
             (modeling, "get_assignment_map_from_checkpoint", assignment.make_get_assignment_map(modeling))

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from tf_fastbert import encoder, ops
 from tf_fastbert.config import check_heads
-from tf_fastbert.patching import activations, context, mask
+from tf_fastbert.patching import activations, context, embedding, mask
 from tf_fastbert.patching.layers import EncoderLayers
 from tf_fastbert.patching.options import Options
 from tf_fastbert.quantization import graph
@@ -121,7 +121,7 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
             run_op = functools.partial(
                 ops.fast_bert_quantized_encoder, amax_lists=amax_lists, quantization=options.quantization
             )
-        hidden_states = tf.cast(input_tensor, dtype)
+        hidden_states = tf.cast(embedding.encoder_input(input_tensor, sequence_length), dtype)
 
         def run(all_layers: bool) -> Any:
             output = run_op(hidden_states, sequence_length, weights, all_layers=all_layers, **attributes)

@@ -9,6 +9,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 
+_STORED = "_tf_fastbert_stored"
+
+
+def stored(value: Any) -> Any:
+    """The 16-bit variable behind what tf.get_variable handed out as float32; anything else as it is."""
+    return getattr(value, _STORED, value)
+
+
 class _FloatxGetter:
     """A custom getter: a trainable float32 variable becomes one of `floatx`, and its value is handed out as float32.
 
@@ -43,7 +51,10 @@ class _FloatxGetter:
         if asked != tf.float32 or trainable is False:
             return get(dtype, initializer)
         floatx = tf.as_dtype(self.floatx)
-        return tf.cast(get(floatx, _in_type(initializer, floatx)), tf.float32)
+        variable = get(floatx, _in_type(initializer, floatx))
+        value = tf.cast(variable, tf.float32)
+        setattr(value, _STORED, variable)
+        return value
 
 
 def _in_type(initializer: Any, dtype: Any) -> Any:
