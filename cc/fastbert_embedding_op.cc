@@ -52,7 +52,8 @@ absl::Status InferShape(InferenceContext* c) {
   const ShapeHandle positions = c->input(3);
   if (c->RankKnown(positions) && c->ValueKnown(c->Dim(positions, 0)) && c->ValueKnown(c->Dim(ids, 1)) &&
       c->Value(c->Dim(positions, 0)) < c->Value(c->Dim(ids, 1))) {
-    return Wrong(c, "position_embeddings", positions, "a row for each of seq_len = " + c->DebugString(c->Dim(ids, 1)) + " positions");
+    return Wrong(c, "position_embeddings", positions,
+                 "a row for each of seq_len = " + c->DebugString(c->Dim(ids, 1)) + " positions");
   }
   c->set_output(0, c->MakeShape({c->Dim(ids, 0), c->Dim(ids, 1), hidden_size}));
   return absl::OkStatus();

@@ -314,8 +314,8 @@ def fast_bert_embedding(
     B = batch, S = seq_len, H = hidden size. Sums and statistics are float32 in every type.
 
     Args:
-      input_ids: int32 [B, S], rows of word_embeddings. On a CPU others are an error, on a GPU they count as a row of zeros (both as
-        with tf.gather).
+      input_ids: int32 [B, S], rows of word_embeddings. On a CPU others are an error, on a GPU they count as a row of zeros (both
+        as with tf.gather).
       token_type_ids: int32 [B, S], rows of token_type_embeddings; others count as a row of zeros (as with tf.one_hot).
       word_embeddings: float32, float16 or bfloat16 [V, H].
       position_embeddings: [P, H] of the same type, P >= S.

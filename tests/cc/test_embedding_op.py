@@ -68,7 +68,9 @@ def check(inputs: Inputs, output: Any, want: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("batch", "seq_len", "hidden"), [(1, 1, 64), (3, 40, 768), (2, 7, 66), (1, 5, 1), (2, 3, 1100), (5, 33, 31)])
+@pytest.mark.parametrize(
+    ("batch", "seq_len", "hidden"), [(1, 1, 64), (3, 40, 768), (2, 7, 66), (1, 5, 1), (2, 3, 1100), (5, 33, 31)]
+)
 def test_against_numpy(batch: int, seq_len: int, hidden: int, dtype: str, device: str) -> None:
     inputs = make_inputs(hidden, batch, seq_len, hidden, dtype)
     with tf.device(device):
@@ -85,7 +87,7 @@ def test_padding_is_zero_and_not_read(kind: str, dtype: str, device: str) -> Non
     valid = np.arange(9) < lengths[:, None]
     if kind == "holes":
         valid &= np.random.default_rng(0).integers(0, 2, valid.shape).astype(bool)
-    argument = lengths if kind == "lengths" else valid.astype({"int64": np.int64, "bool": bool}.get(kind, np.int32) )
+    argument = lengths if kind == "lengths" else valid.astype({"int64": np.int64, "bool": bool}.get(kind, np.int32))
     bad = np.where(valid, inputs.input_ids, -7).astype(np.int32)
     with tf.device(device):
         output = fast_bert_embedding(*inputs._replace(input_ids=bad), sequence_length=argument)

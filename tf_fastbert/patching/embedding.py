@@ -1,8 +1,8 @@
 """Replacements around the embeddings: Google's tensors stay, and the encoder gets its input from one op.
 
 Google's embedding_lookup and embedding_postprocessor run as before: they create the variables, and their tensors are what
-get_word_embedding_output() and get_embedding_output() hand out. For inference the results carry, as attributes, what they were made
-from; transformer_model then makes a FastBertEmbedding op of it, which also leaves out padding. TensorFlow prunes Google's
+get_word_embedding_output() and get_embedding_output() hand out. For inference the results carry, as attributes, what they were
+made from; transformer_model then makes a FastBertEmbedding op of it, which also leaves out padding. TensorFlow prunes Google's
 tensors from every run that does not fetch them.
 
 In 16 bit:
@@ -61,7 +61,7 @@ def make_embedding_lookup(modeling: types.ModuleType, options: Options) -> Calla
 
 
 def make_embedding_postprocessor(modeling: types.ModuleType, options: Options) -> Callable[..., Any]:
-    """modeling.embedding_postprocessor, in float32 and rounded at the end; tagged, for inference, with how the op makes the same."""
+    """modeling.embedding_postprocessor, in float32 and rounded at the end; tagged, for inference, with how the op does it."""
     original = modeling.embedding_postprocessor
     signature = inspect.signature(original)
 
@@ -94,7 +94,8 @@ def make_embedding_postprocessor(modeling: types.ModuleType, options: Options) -
 
 
 def encoder_input(embedding_output: Any, sequence_length: Any) -> Any:
-    """`embedding_output` [B, S, H] from the op, with zeros in rows of padding, if it came from embedding_postprocessor; else itself.
+    """What the encoder reads for `embedding_output` [B, S, H]: the op's output, with zeros in rows of padding, if it came from
+    embedding_postprocessor; else itself.
 
     Args:
       sequence_length: see tf_fastbert.ops.fast_bert_embedding.

@@ -1,7 +1,7 @@
 """Replacements around BertModel: its constructor and get_all_encoder_layers.
 
-In 16 bit the encoder and the pooler run in 16 bit (for the embeddings see patching/embedding.py), and what the getters hand out is
-cast to float32 when the constructor is done.
+In 16 bit the encoder and the pooler run in 16 bit (for the embeddings see patching/embedding.py), and what the getters hand out
+is cast to float32 when the constructor is done.
 """
 
 from __future__ import annotations
