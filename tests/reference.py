@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -52,18 +53,23 @@ def _attention(x: np.ndarray, weights: dict[str, np.ndarray], num_heads: int) ->
     return (scores @ value).transpose(1, 0, 2).reshape(tokens, hidden_size)
 
 
+# (field of quantization, input of a matrix product [tokens, width]) -> what the product reads instead.
+Hook = Callable[[str, np.ndarray], np.ndarray]
+
+
 def _layer(
-    x: np.ndarray, w: dict[str, np.ndarray], num_heads: int, epsilon: float, activation: str, layer_norm: str
+    x: np.ndarray, w: dict[str, np.ndarray], num_heads: int, epsilon: float, activation: str, layer_norm: str, hook: Hook
 ) -> np.ndarray:
     def norm(name: str, y: np.ndarray) -> np.ndarray:
         return _layer_norm(y, w[f"{name}_layer_norm_gamma"], w[f"{name}_layer_norm_beta"], epsilon)
 
     def attention(y: np.ndarray) -> np.ndarray:
-        return _attention(y, w, num_heads) @ w["attention_output_kernel"] + w["attention_output_bias"]
+        context = hook("context", _attention(hook("attention_input", y), w, num_heads))
+        return context @ w["attention_output_kernel"] + w["attention_output_bias"]
 
     def feed_forward(y: np.ndarray) -> np.ndarray:
-        inner = _activate(y @ w["intermediate_kernel"] + w["intermediate_bias"], activation)
-        return inner @ w["output_kernel"] + w["output_bias"]
+        inner = _activate(hook("intermediate_input", y) @ w["intermediate_kernel"] + w["intermediate_bias"], activation)
+        return hook("output_input", inner) @ w["output_kernel"] + w["output_bias"]
 
     if layer_norm == "post":
         x = norm("attention", x + attention(x))
@@ -83,6 +89,7 @@ def encoder_float64(
     activation: str = "gelu_tanh",
     layer_norm: str = "post",
     all_layers: bool = False,
+    hook: Callable[[int, str, np.ndarray], np.ndarray] = lambda layer, field, values: values,
 ) -> np.ndarray:
     """The encoder's output in float64; rows of tokens that are not valid are zero and never read.
 
@@ -90,6 +97,8 @@ def encoder_float64(
       hidden: [B, S, H], any float type.
       mask_or_lengths: [B] numbers of valid tokens, or [B, S], nonzero = valid.
       layers: objects with a NumPy array for each of the fields of tf_fastbert.LayerWeights.
+      hook: called with the layer's index, one of attention_input, context, intermediate_input and output_input, and that input of
+        a matrix product, [tokens, width]; returns what the product reads.
 
     Returns:
       [B, S, H], or [len(layers), B, S, H] if all_layers.
@@ -104,6 +113,6 @@ def encoder_float64(
         if not len(x):
             continue
         for index, w in enumerate(weights):
-            x = _layer(x, w, num_heads, epsilon, activation, layer_norm)
+            x = _layer(x, w, num_heads, epsilon, activation, layer_norm, functools.partial(hook, index))
             outputs[index, b, mask[b]] = x
     return outputs if all_layers else outputs[-1]
