@@ -6,7 +6,7 @@
 
 Takes FasterTransformer's flags of the same program. Random token ids, about half of each batch padding; the time is that of
 Session.run up to the sequence output, which stays on the device. Google's graph is float32, whatever --floatx is. The checkpoint
-must hold --floatx (tools/ckpt_type_convert.py). Its bert_config.json is looked for beside it; a model without one is taken to have
+must hold --floatx (tools/ckpt_type_convert.py). Its bert_config.json is looked for beside it; without one it is taken to have
 heads of 64 and Google's GELU.
 """
 
