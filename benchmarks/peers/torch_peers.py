@@ -111,7 +111,7 @@ class _Torch:
                 torch._dynamo.reset()
                 layer = torch.compile(_layer, dynamic=False)
 
-            @torch.inference_mode()
+            @torch.no_grad()
             def run() -> "torch.Tensor":
                 y = x
                 for w in self.layers:

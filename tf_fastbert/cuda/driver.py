@@ -186,9 +186,16 @@ class Gpu:
 
     def median_ms(self, run: Work, seconds: float = 0.25, calls: int = 5) -> float:
         """Median over rounds of a few calls each, after a warm-up."""
+        return statistics.median(self._rounds(run, seconds, calls))
+
+    def least_ms(self, run: Work, seconds: float = 0.25, calls: int = 5) -> float:
+        """The fastest of those rounds: for what the GPU can do at best."""
+        return min(self._rounds(run, seconds, calls))
+
+    def _rounds(self, run: Work, seconds: float, calls: int) -> list[float]:
         for _ in range(3):
             run()
         self.synchronize()
         estimate = self.event_ms(run, calls)
         rounds = max(7, min(60, int(seconds * 1e3 / max(estimate * calls, 1e-3))))
-        return statistics.median(self.event_ms(run, calls) for _ in range(rounds))
+        return [self.event_ms(run, calls) for _ in range(rounds)]
