@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.cuda_encoder import DTYPES, STATUS_NAMES, FastBertError, library
+from benchmarks.cuda_encoder import DTYPES, FastBertError, library
+from tf_fastbert.cuda.abi import STATUS_NAMES
 
 
 class _Call(ctypes.Structure):
