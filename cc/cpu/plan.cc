@@ -19,20 +19,13 @@ int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct BlockCosts {
   int overhead;
   int largest;
+  int inner_chunk;  // columns of the inner activations in cache at a time, where the depth can be divided
 };
 
 BlockCosts CostsOf(const OperandFormat& operand) {
-  if (!operand.tiles) return operand.type == OperandType::kFloat32 ? BlockCosts{6, 128} : BlockCosts{30, 256};
-  switch (operand.type) {
-    case OperandType::kInt8:
-      return {80, 256};
-    case OperandType::kBFloat16x2:
-      return {100, 192};
-    case OperandType::kBFloat16x3:
-      return {100, 128};
-    default:
-      return {100, 256};
-  }
+  if (!operand.tiles) return operand.type == OperandType::kFloat32 ? BlockCosts{6, 128, 0} : BlockCosts{30, 256, 0};
+  if (operand.planes() > 1) return {100, 256, 192};
+  return {100, 384, 768};
 }
 
 RowBlocks MakeBlocks(int64_t rows, int64_t block) {
@@ -71,7 +64,7 @@ Division Divide(const EncoderConfig& config, const Policy& policy, const LayerPr
   Division division;
   division.by_columns = false;
   division.blocks = MakeBlocks(padded, best);
-  const int inner_chunks = products.output->divides_depth() ? static_cast<int>(CeilDivide(config.inner_size, 768)) : 1;
+  const int64_t inner_chunks = products.output->divides_depth() ? CeilDivide(config.inner_size, costs.inner_chunk) : 1;
   division.inner_chunk = static_cast<int>(CeilDivide(CeilDivide(config.inner_size, inner_chunks), 64) * 64);
 
   const RowBlocks blocks = MakeBlocks(padded, CeilDivide(CeilDivide(padded, CeilDivide(padded, costs.largest)), 16) * 16);
