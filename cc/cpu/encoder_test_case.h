@@ -20,8 +20,16 @@ struct TestCase {
   std::vector<int32_t> mask;     // [batch, seq_len], also where use_mask is false
   std::vector<reference::Layer> layers;
   reference::Matrix input;                    // [batch, seq_len, H]
-  std::vector<std::vector<char>> layer_data;  // the same weights in config.dtype, 16 per layer
+  std::vector<std::vector<char>> layer_data;  // the same weights as the encoder takes them, 16 per layer
   std::vector<char> input_data;
+  // Of int8 layers, calibrated on the test's own input, and the arrays that `ranges` point to.
+  std::vector<reference::Quantizers> quantizers;
+  std::vector<LayerRanges> ranges;
+  std::vector<std::vector<float>> kernel_amax;  // 6 per layer
+
+  bool int8() const {
+    return config.quantization == Quantization::kInt8Mode1 || config.quantization == Quantization::kInt8Mode2;
+  }
 };
 
 // Anything the encoder accepts, in small sizes.

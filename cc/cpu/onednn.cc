@@ -25,11 +25,19 @@ SingleThreadedOpenMp::~SingleThreadedOpenMp() {
   if (saved_ != 1) omp_set_num_threads(saved_);
 }
 
-bool HasFastBFloat16() {
-  // Instruction sets are bit masks that contain those they build on.
-  const int needed = static_cast<int>(dnnl::cpu_isa::avx512_core_bf16);
+namespace {
+
+// Instruction sets are bit masks that contain those they build on.
+bool Has(dnnl::cpu_isa isa) {
+  const int needed = static_cast<int>(isa);
   return (static_cast<int>(dnnl::get_effective_cpu_isa()) & needed) == needed;
 }
+
+}  // namespace
+
+bool HasFastBFloat16() { return Has(dnnl::cpu_isa::avx512_core_bf16); }
+
+bool HasFastInt8() { return Has(dnnl::cpu_isa::avx512_core_vnni) || Has(dnnl::cpu_isa::avx2_vnni); }
 
 }  // namespace cpu
 }  // namespace tf_fastbert

@@ -8,16 +8,16 @@ namespace tf_fastbert {
 namespace cpu {
 
 Policy ChoosePolicy(const EncoderConfig& config) {
-  const bool int8 = config.quantization == Quantization::kInt8Mode1 || config.quantization == Quantization::kInt8Mode2;
-  const bool amx = config.hidden_size % 64 == 0 && config.inner_size % 64 == 0 && config.size_per_head % 32 == 0 && HasAmx();
+  const bool int8 = HasInt8Kernels(config);
   Policy policy;
-  policy.operand.tiles = amx;
+  policy.operand.tiles =
+      config.hidden_size % 64 == 0 && config.inner_size % 64 == 0 && config.size_per_head % 32 == 0 && HasAmx();
   policy.attention = HasFastBFloat16() && (int8 || config.dtype == DataType::kBFloat16) ? DataType::kBFloat16 : DataType::kFloat32;
-  if (int8) {
+  if (int8 && HasFastInt8()) {
     policy.operand.type = OperandType::kInt8;
   } else if (policy.attention == DataType::kBFloat16) {
     policy.operand.type = OperandType::kBFloat16;
-  } else if (amx) {
+  } else if (policy.operand.tiles) {
     const bool exact = config.dtype == DataType::kFloat32 && config.precision == Precision::kFull;
     policy.operand.type = exact ? OperandType::kBFloat16x3 : OperandType::kBFloat16x2;
   }

@@ -1,11 +1,12 @@
 // What each precision is computed with on this CPU.
 //
-//                      AMX                                 AVX512_BF16            other
-//   float32            3 bfloat16 planes (tf32: 2)         float32                float32
-//   float16            2 bfloat16 planes                   float32                float32
-//   bfloat16           bfloat16                            bfloat16               float32
-//   int8, all types    int8; attention in bfloat16         the same               int8; attention in float32
+//                      AMX                                 AVX512_BF16            VNNI                   other
+//   float32            3 bfloat16 planes (tf32: 2)         float32                float32                float32
+//   float16            2 bfloat16 planes                   float32                float32                float32
+//   bfloat16           bfloat16                            bfloat16               float32                float32
+//   int8, all types    int8, attention in bfloat16         the same               int8                   float32
 //
+// int8 layers in float32: the weights multiplied by their scales, the inputs not rounded.
 // Residual stream, LayerNorm, softmax and activation functions are float32 everywhere. Modes 1 and 2 of int8 differ in the weights'
 // scales only, which come with the ranges: keeping the residual stream and the products' outputs in more than int8 costs nothing
 // here. Attention is not int8 either: bfloat16 is as fast, since the exponentials take the time. fp8 layers are computed like those
@@ -22,9 +23,12 @@ namespace cpu {
 struct Policy {
   OperandFormat operand;  // the products' inputs
   DataType attention;     // query, key and value: float32 or bfloat16
-
-  bool quantized() const { return operand.type == OperandType::kInt8; }
 };
+
+// Whether the layers' kernels are int8.
+inline bool HasInt8Kernels(const EncoderConfig& config) {
+  return config.quantization == Quantization::kInt8Mode1 || config.quantization == Quantization::kInt8Mode2;
+}
 
 Policy ChoosePolicy(const EncoderConfig& config);
 

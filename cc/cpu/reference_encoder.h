@@ -1,8 +1,10 @@
-// A BERT encoder in double, as plain as it can be, for encoder_test.cc. Shares nothing with the encoder but the config.
+// A BERT encoder in double, as plain as it can be, for encoder_test.cc. Shares nothing with the encoder but the config. With
+// Quantizers it also calibrates int8 layers, and computes what they should give.
 #ifndef TF_FASTBERT_CC_CPU_REFERENCE_ENCODER_H_
 #define TF_FASTBERT_CC_CPU_REFERENCE_ENCODER_H_
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "cc/encoder.h"
@@ -75,8 +77,26 @@ inline void Attend(const Matrix& q, const Matrix& k, const Matrix& v, int rows, 
   }
 }
 
-// x [rows, hidden], one sequence's valid tokens -> every layer's output.
-inline std::vector<Matrix> Encode(const EncoderConfig& config, const std::vector<Layer>& layers, Matrix x, int rows) {
+// Of one layer: the largest absolute values of its four products' inputs (see LayerRanges).
+struct Quantizers {
+  double attention_input = 0, context = 0, intermediate_input = 0, output_input = 0;
+};
+
+inline void Observe(const Matrix& x, double* amax) {
+  for (double value : x) *amax = std::fmax(*amax, std::fabs(value));
+}
+
+// The values that int8 represents: clamp(round(x * 127 / amax), -127, 127) * amax / 127.
+inline Matrix Quantize(Matrix x, double amax) {
+  for (double& value : x) value = std::fmin(std::fmax(std::nearbyint(value * 127 / amax), -127), 127) * amax / 127;
+  return x;
+}
+
+// x [rows, hidden], one sequence's valid tokens -> every layer's output. With `observed` [layers], which then grow, or with
+// `quantizers` [layers], which are applied to the products' inputs.
+inline std::vector<Matrix> Encode(const EncoderConfig& config, const std::vector<Layer>& layers, Matrix x, int rows,
+                                  std::vector<Quantizers>* observed = nullptr,
+                                  const std::vector<Quantizers>* quantizers = nullptr) {
   const bool pre = config.layer_norm == LayerNormPlacement::kPre;
   const int hidden = config.hidden_size;
   const auto add = [](Matrix a, const Matrix& b) {
@@ -84,20 +104,25 @@ inline std::vector<Matrix> Encode(const EncoderConfig& config, const std::vector
     return a;
   };
   std::vector<Matrix> outputs;
-  for (const Layer& w : layers) {
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    const Layer& w = layers[layer];
+    const auto input = [&](Matrix m, double Quantizers::*which) {
+      if (observed != nullptr) Observe(m, &((*observed)[layer].*which));
+      return quantizers == nullptr ? m : Quantize(std::move(m), (*quantizers)[layer].*which);
+    };
     const auto attention_norm = [&](const Matrix& m) { return LayerNorm(m, rows, w[8], w[9], config.epsilon); };
     const auto output_norm = [&](const Matrix& m) { return LayerNorm(m, rows, w[14], w[15], config.epsilon); };
-    const Matrix in = pre ? attention_norm(x) : x;
+    const Matrix in = input(pre ? attention_norm(x) : x, &Quantizers::attention_input);
     const Matrix q = Dense(in, rows, w[0], w[1]), k = Dense(in, rows, w[2], w[3]), v = Dense(in, rows, w[4], w[5]);
     Matrix context(x.size());
     for (int head = 0; head < config.num_heads; ++head) {
       Attend(q, k, v, rows, hidden, head * config.size_per_head, config.size_per_head, &context);
     }
-    x = add(Dense(context, rows, w[6], w[7]), x);
+    x = add(Dense(input(context, &Quantizers::context), rows, w[6], w[7]), x);
     if (!pre) x = attention_norm(x);
-    Matrix inner = Dense(pre ? output_norm(x) : x, rows, w[10], w[11]);
+    Matrix inner = Dense(input(pre ? output_norm(x) : x, &Quantizers::intermediate_input), rows, w[10], w[11]);
     for (double& value : inner) value = Activate(value, config.activation);
-    x = add(Dense(inner, rows, w[12], w[13]), x);
+    x = add(Dense(input(inner, &Quantizers::output_input), rows, w[12], w[13]), x);
     if (!pre) x = output_norm(x);
     outputs.push_back(x);
   }

@@ -54,8 +54,8 @@ LayerLayout MakeLayout(const EncoderConfig& config, const LayerProducts& product
   return layout;
 }
 
-// Some columns of a product's weights: kernel [k, columns] and bias [columns] of the tensors' type; with int8, the kernel is int8
-// and `amax` [columns] has its ranges.
+// Some columns of a product's weights: kernel [k, columns] and bias [columns] of the tensors' type; an int8 kernel has its ranges
+// in `amax` [columns].
 struct Source {
   const void* kernel;
   const void* bias;
@@ -65,7 +65,7 @@ struct Source {
 
 class Packer {
  public:
-  Packer(DataType type, char* base) : type_(type), base_(base) {}
+  Packer(DataType type, bool int8_kernels, char* base) : type_(type), int8_kernels_(int8_kernels), base_(base) {}
 
   const float* Vector(const void* source, size_t offset, int count) const {
     float* out = reinterpret_cast<float*>(base_ + offset);
@@ -77,22 +77,24 @@ class Packer {
   Status Pack(const Product& product, std::initializer_list<Source> sources, float input_amax, const ProductLayout& layout,
               ProductWeights* weights) const {
     const ProductShape& shape = product.shape();
-    const bool int8 = shape.in.type == OperandType::kInt8;
+    const bool int8_product = shape.in.type == OperandType::kInt8;
     weights->packed = base_ + layout.packed;
     weights->bias = reinterpret_cast<float*>(base_ + layout.bias);
     float* scales = reinterpret_cast<float*>(base_ + layout.scales);
-    if (int8) weights->scales = scales;
+    if (int8_product) weights->scales = scales;
     int first = 0;
     for (const Source& source : sources) {
       Vector(source.bias, layout.bias + first * sizeof(float), source.columns);
-      for (int i = 0; int8 && i < source.columns; ++i) scales[first + i] = source.amax[i] / 127 * (input_amax / 127);
+      for (int i = 0; int8_product && i < source.columns; ++i) scales[first + i] = source.amax[i] / 127 * (input_amax / 127);
       first += source.columns;
     }
 
-    const size_t from_size = int8 ? 1 : SizeOf(type_);
-    const bool convert = !int8 && !(shape.in.type == OperandType::kBFloat16 && type_ == DataType::kBFloat16);
+    const size_t from_size = int8_kernels_ ? 1 : SizeOf(type_);
+    const bool convert = int8_kernels_ ? !int8_product : shape.in.type != OperandType::kBFloat16;
     const size_t size = convert ? sizeof(float) : from_size;
-    if (sources.size() == 1 && size == from_size) return product.Pack(sources.begin()->kernel, base_ + layout.packed);
+    if (sources.size() == 1 && !(convert && (int8_kernels_ || type_ != DataType::kFloat32))) {
+      return product.Pack(sources.begin()->kernel, base_ + layout.packed);
+    }
     return CatchErrors(shape.name, [&] {
       const std::unique_ptr<char[]> joined(new char[static_cast<size_t>(shape.k) * shape.n * size]);
       for (int row = 0; row < shape.k; ++row) {
@@ -100,7 +102,7 @@ class Packer {
         for (const Source& source : sources) {
           const char* from = static_cast<const char*>(source.kernel) + static_cast<size_t>(row) * source.columns * from_size;
           if (convert) {
-            BestKernels().to_float(type_, from, reinterpret_cast<float*>(out), source.columns);
+            ToFloat(from, source, reinterpret_cast<float*>(out));
           } else {
             std::memcpy(out, from, source.columns * size);
           }
@@ -112,7 +114,14 @@ class Packer {
   }
 
  private:
+  // One row of the source.
+  void ToFloat(const char* from, const Source& source, float* out) const {
+    if (!int8_kernels_) return BestKernels().to_float(type_, from, out, source.columns);
+    for (int i = 0; i < source.columns; ++i) out[i] = static_cast<float>(static_cast<int8_t>(from[i])) * (source.amax[i] / 127);
+  }
+
   const DataType type_;
+  const bool int8_kernels_;
   char* const base_;
 };
 
@@ -144,7 +153,7 @@ size_t PreparedWeightsBytes(const EncoderConfig& config, const LayerProducts& pr
 Status PrepareWeights(const EncoderConfig& config, const LayerProducts& products, const LayerWeights* layers,
                       const LayerRanges* ranges, void* buffer, const ParallelFor* parallel_for,
                       std::unique_ptr<PreparedWeights>* prepared) {
-  const bool int8 = products.qkv->shape().in.type == OperandType::kInt8;
+  const bool int8 = HasInt8Kernels(config);
   if (int8 && ranges == nullptr) return Status::Internal("CPU encoder: int8 layers without ranges");
   const LayerLayout layout = MakeLayout(config, products);
   const int hidden = config.hidden_size;
@@ -155,7 +164,7 @@ Status PrepareWeights(const EncoderConfig& config, const LayerProducts& products
     const LayerWeights& from = layers[task / 4];
     const LayerRanges range = int8 ? ranges[task / 4] : LayerRanges();
     PreparedLayer& to = result->layers[task / 4];
-    const Packer packer(config.dtype, static_cast<char*>(buffer) + task / 4 * layout.bytes);
+    const Packer packer(config.dtype, int8, static_cast<char*>(buffer) + task / 4 * layout.bytes);
     switch (task % 4) {
       case 0:
         to.attention_layer_norm = {packer.Vector(from.attention_layer_norm_gamma, layout.attention_gamma, hidden),

@@ -43,7 +43,7 @@ class CpuPreparedWeights : public PreparedWeights {
 
 size_t PreparedWeightsBytes(const EncoderConfig& config, const LayerProducts& products);
 
-// `ranges`: of each layer, where the policy is int8.
+// `ranges`: of each layer, where the kernels are int8.
 Status PrepareWeights(const EncoderConfig& config, const LayerProducts& products, const LayerWeights* layers,
                       const LayerRanges* ranges, void* buffer, const ParallelFor* parallel_for,
                       std::unique_ptr<PreparedWeights>* prepared);
