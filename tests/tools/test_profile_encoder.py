@@ -14,7 +14,7 @@ def test_profile(fake_cuda: FakeCuda, tmp_path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Fake GPU" in result.stdout and "tune 16" in result.stderr
     lines = {line.split("|")[1].strip(): line.split("|") for line in result.stdout.splitlines() if line.startswith("|")}
-    # The steps together take 44 us more than a pass of 423 us: 1 us is taken off each. FLOPs: 6 layers of [16, 384] x [384, 1152].
+    # The steps together take 44 us more than a pass, of 423 us: 1 us is off each. FLOPs: 6 layers of [16, 384] x [384, 1152].
     assert [cell.strip() for cell in lines["qkv"][2:6]] == ["6", "10.0", "60.0", "14%"]
     assert float(lines["qkv"][6]) == round(6 * 2 * 16 * 384 * 1152 / 1e9, 1)
     assert lines["layer_norm"][2].strip() == "12"
