@@ -194,5 +194,5 @@ def _layer(x: np.ndarray, w: dict[str, np.ndarray], num_heads: int) -> np.ndarra
     context = (p / p.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(x.shape)
     x = norm(x + context @ w["attention_output_kernel"] + w["attention_output_bias"], "attention_layer_norm")
     y = x @ w["intermediate_kernel"] + w["intermediate_bias"]
-    y = 0.5 * y * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (y + 0.044715 * y**3)))
+    y = 0.5 * y * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (y + 0.044715 * (y * y * y))))  # y**3 would call pow
     return norm(x + y @ w["output_kernel"] + w["output_bias"], "output_layer_norm")
