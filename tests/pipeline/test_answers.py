@@ -159,7 +159,8 @@ def test_all_questions(run_squad: Any, tmp_path: Path, name: str, version_2: boo
     examples = run_squad.read_squad_examples(str(SHARED / "data" / "squad" / name), False)
     convert = squad_features.make_convert_examples_to_features(run_squad)
     features = features_of(run_squad, convert, examples, google, 384, 128, 64)
-    for logits in (normal, peaks):
+    # Where nothing but "no answer" is found, Google's code for SQuAD 2.0 fails.
+    for logits in (normal,) if version_2 else (normal, peaks):
         arguments = (examples, features, results_of(run_squad, features, logits), 20, 30, True)
         expected = files_of(run_squad.write_predictions, tmp_path / "google", *arguments)
         assert files_of(answers.make_write_predictions(run_squad), tmp_path / "ours", *arguments) == expected

@@ -16,8 +16,8 @@ from tests.pipeline.google_scripts import run_classifier, run_squad, tf1  # noqa
 from tf_fastbert import pipeline
 from tf_fastbert.pipeline import sources
 
-SQUAD = ["read_squad_examples", "convert_examples_to_features", "FeatureWriter", "input_fn_builder", "write_predictions"]
-CLASSIFIER = ["file_based_convert_examples_to_features", "file_based_input_fn_builder"]
+SQUAD = ["read_squad_examples", "convert_examples_to_features", "FeatureWriter", "write_predictions"]
+CLASSIFIER = ["file_based_convert_examples_to_features"]
 
 
 @pytest.mark.parametrize("script, names", [("run_squad", SQUAD), ("run_classifier", CLASSIFIER)])
@@ -50,8 +50,8 @@ def test_what_somebody_changed_stays(run_squad: Any) -> None:  # noqa: F811
     with pipeline.patched(run_squad) as unchanged:
         assert unchanged == ["write_predictions"]
         assert run_squad.write_predictions is before
-        run_squad.input_fn_builder = later = lambda: None
-    assert run_squad.input_fn_builder is later
+        run_squad.read_squad_examples = later = lambda: None
+    assert run_squad.read_squad_examples is later
 
 
 def test_digests_see_code_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

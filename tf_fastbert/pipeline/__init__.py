@@ -6,7 +6,7 @@
 
     words.py            WordTokenizer: a word is tokenized once
     squad_features.py   read_squad_examples, convert_examples_to_features
-    records.py          FeatureWriter and the input functions: the same records, written and parsed faster
+    records.py          FeatureWriter: the same records
     loop.py             TPUEstimator.predict: rows at little cost
     answers.py          write_predictions; candidates.py its NumPy, final_text.py its texts
     sources.py          whether a function of Google's is the one that the replacement was made from
@@ -97,7 +97,6 @@ _RUN_SQUAD = {
         ("convert_examples_to_features", "InputFeatures", "_check_is_max_context", "tokenization"),
     ),
     "FeatureWriter": (records.make_feature_writer, ("FeatureWriter",)),
-    "input_fn_builder": (records.make_input_fn_builder, ("input_fn_builder",)),
     "write_predictions": (
         answers.make_write_predictions,
         ("write_predictions", "get_final_text", "_get_best_indexes", "_compute_softmax", "tokenization"),
@@ -105,5 +104,4 @@ _RUN_SQUAD = {
 }
 _RUN_CLASSIFIER = {
     "file_based_convert_examples_to_features": (classifier.make_convert_examples_to_features, ("tokenization",)),
-    "file_based_input_fn_builder": (classifier.make_input_fn_builder, ("file_based_input_fn_builder",)),
 }

@@ -1,9 +1,9 @@
 """write_predictions of Google's run_squad, made fast: the same three files, byte for byte.
 
 The n best start and end positions, and which of their pairs can be an answer, come from NumPy for many windows at a time
-(candidates.py); the few pairs that are looked at become text with the words' normal forms remembered (final_text.py); and the JSON
-is put together directly, because the json module indents in Python. Sums are in float64 and in Google's order, so they are the same
-to the last bit.
+(candidates.py); the few pairs that are looked at become text with the words' normal forms remembered (final_text.py); and the
+JSON is put together directly, because the json module indents in Python. Sums are in float64 and in Google's order, so they are
+the same to the last bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is replaced in Google's run_classifier: the tokenizer under its features, and the parsing of their records."""
+"""What is replaced in Google's run_classifier: the tokenizer under its features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tf_fastbert.pipeline import records
 from tf_fastbert.pipeline.words import faster
 
 
@@ -22,10 +21,3 @@ def make_convert_examples_to_features(run_classifier: types.ModuleType) -> Calla
         original(examples, label_list, max_seq_length, faster(tokenizer, run_classifier.tokenization), output_file)
 
     return file_based_convert_examples_to_features
-
-
-def make_input_fn_builder(run_classifier: types.ModuleType) -> Callable[..., Any]:
-    """run_classifier.file_based_input_fn_builder, which parses a batch at a time unless it trains."""
-    return records.batched_input_fn_builder(
-        run_classifier.tf, run_classifier.file_based_input_fn_builder, ("label_ids", "is_real_example")
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from tf_fastbert.pipeline.words import BasicWords
@@ -21,33 +22,49 @@ class FinalText:
         self._google = run_squad.get_final_text
         self._lower = do_lower_case
         self._normal = BasicWords(run_squad.tokenization.BasicTokenizer(do_lower_case=do_lower_case)).joined
-        self._doc_tokens: Sequence[str] | None = None
-        self._doc_normal: list[str] = []
+        self._document = _Document([], [])
+        self._faithful: dict[int, bool] = {}
 
     def __call__(self, window: Any, start: int, end: int, doc_tokens: Sequence[str]) -> str:
         """The text of the tokens from `start` to `end` of a window (InputFeatures) on a document with the words `doc_tokens`."""
-        if doc_tokens is not self._doc_tokens:
-            self._doc_tokens, self._doc_normal = doc_tokens, [self._normal(word) for word in doc_tokens]
-        pieces = " ".join(window.tokens[start : end + 1]).replace(" ##", "").replace("##", "")
-        predicted = " ".join(pieces.split())
-        first, last = window.token_to_orig_map[start], window.token_to_orig_map[end] + 1
-        return self.project(predicted, doc_tokens[first:last], self._doc_normal[first:last])
+        if doc_tokens is not self._document.words:
+            self._document = _Document(doc_tokens, [self._normal(word) for word in doc_tokens])
+        document, word_of = self._document, window.token_to_orig_map
+        first, last = word_of[start], word_of[end]
+        words = document.words[first : last + 1]
+        if document.changed[first] == document.changed[last + 1]:
+            # Whole words whose characters are those of their normal forms: their tokens would be found from end to end.
+            whole = word_of.get(start - 1) != first and word_of.get(end + 1) != last
+            if whole and self._is_faithful(window):
+                return " ".join(words)
+        return self.project(_text(window.tokens[start : end + 1]), words, document.normal[first : last + 1])
+
+    def _is_faithful(self, window: Any) -> bool:
+        """Whether the window's tokens are the normal forms of whole words: no [UNK], no word cut at the window's ends."""
+        known = self._faithful.get(window.unique_id)
+        if known is None:
+            word_of = window.token_to_orig_map
+            start, end = next(iter(word_of)), next(reversed(word_of))
+            normal = self._document.normal[word_of[start] : word_of[end] + 1]
+            known = self._faithful[window.unique_id] = _text(window.tokens[start : end + 1]) == " ".join(normal)
+        return known
 
     def project(self, predicted: str, words: Sequence[str], normal_words: Sequence[str]) -> str:
         """get_final_text(predicted, " ".join(words), do_lower_case).
 
         Args:
-          words: without blanks in them, none empty.
+          words: of the document.
           normal_words: for each word what BasicTokenizer makes of it, joined by blanks.
         """
         original, normal = " ".join(words), " ".join(normal_words)
-        if not predicted or "" in normal_words:
+        blanks = original.count(" ")
+        if not predicted or "" in normal_words or blanks != len(words) - 1:
             return self._google(predicted, original, self._lower)
         start = normal.find(predicted)
         if start < 0:
             return original
         characters = len(normal) - normal.count(" ")
-        if characters != len(original) - original.count(" "):
+        if characters != len(original) - blanks:
             return original
         if len(predicted) == len(normal):
             return original
@@ -56,6 +73,22 @@ class FinalText:
         first = start - normal.count(" ", 0, start)
         last = first + len(predicted) - predicted.count(" ") - 1
         return original[_position(words, first) : _position_from_end(words, len(original), characters - 1 - last)]
+
+
+class _Document:
+    """The words of a document, their normal forms, and changed[i]: how many of the first i words have other characters there."""
+
+    def __init__(self, words: Sequence[str], normal: Sequence[str]) -> None:
+        self.words, self.normal = words, normal
+        self.changed = [
+            0,
+            *accumulate(not form or len(form) - form.count(" ") != len(word) for word, form in zip(words, normal, strict=True)),
+        ]
+
+
+def _text(tokens: Sequence[str]) -> str:
+    """The text of word pieces, as Google's code puts them together."""
+    return " ".join(" ".join(tokens).replace(" ##", "").replace("##", "").split())
 
 
 def _position(words: Sequence[str], character: int) -> int:

@@ -1,7 +1,7 @@
 """The prediction loop: the rows of each batch, at little cost a row.
 
-Estimator.predict makes a row's dictionary of NumPy slices; Google's run_squad then turns each logit into a Python float, by way of
-a NumPy scalar: 8 million of them for SQuAD's dev set.
+Estimator.predict makes a row's dictionary of NumPy slices; Google's run_squad then turns each logit into a Python float, by way
+of a NumPy scalar: 8 million of them for SQuAD's dev set.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def make_convert_examples_to_features(run_squad: types.ModuleType) -> Callable[.
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Features are lists and dictionaries by the ten thousand, all of them kept: looking for garbage there would take its time."""
+    """Features are lists and dictionaries by the ten thousand, all of them kept: looking for garbage there costs time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,10 +1,10 @@
 """WordTokenizer: Google's tokenizer with a memory for words: the same tokens, without its Python for every character of a text.
 
-Google's FullTokenizer treats a text word by word: characters are cleaned one at a time, blanks, tabs and line ends separate, and
-what follows (lower case, accents, punctuation, word pieces) sees one word only. So the tokens of a text are those of its words one
-after the other, and a word needs to be tokenized once. Words of printable ASCII, nearly all of an English text, take a shorter way
-still: nothing of them is dropped or normalized, and their punctuation is whatever is no letter or digit. All other words go to
-Google's code.
+Google's FullTokenizer treats a text word by word: characters are cleaned one at a time, blanks, tabs and line ends separate,
+and what follows (lower case, accents, punctuation, word pieces) sees one word only. So the tokens of a text are those of its
+words one after the other, and a word needs to be tokenized once. Words of printable ASCII, nearly all of an English text, take
+a shorter way still: nothing of them is dropped or normalized, and their punctuation is whatever is no letter or digit. All
+other words go to Google's code.
 
 On the words of SQuAD 1.1 dev this takes a quarter of the time of Hugging Face's tokenizers, and needs no further library.
 """

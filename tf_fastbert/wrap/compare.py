@@ -76,6 +76,8 @@ def report(comparison: dict[str, Any]) -> str:
         ("first_batch_seconds", "first batch, seconds", "{:.2f}"),
     ):
         rows.append((title, form.format(stock[key]), form.format(ours[key])))
+    for part in (part for part in stock["parts"] if part in ours["parts"]):
+        rows.append((f"{part}, seconds", f"{stock['parts'][part]:.2f}", f"{ours['parts'][part]:.2f}"))
     for name, (a, b) in comparison.get("metrics", {}).items():
         rows.append((name, f"{a:.7g}", f"{b:.7g}"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]

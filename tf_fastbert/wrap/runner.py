@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -44,6 +45,8 @@ def main(script_name: str, usage: str, argv: Optional[Sequence[str]] = None) -> 
 
 def _run(script: Script, usage: str, argv: list[str]) -> None:
     clock = phases.Phases(phases.process_start())
+    # Python looks for garbage whenever some hundred objects are new; TensorFlow's million of them and SQuAD's features are none.
+    gc.set_threshold(100_000, 20, 100)
     our_flags.define()
     our_flags.parse(argv, known_only=True)
     our_flags.check()
@@ -61,6 +64,7 @@ def _run(script: Script, usage: str, argv: list[str]) -> None:
         our_flags.parse(argv)
         from tf_fastbert.wrap import preflight
 
+        gc.freeze()  # what there is now is never looked at again
         clock.mark("imports")
         checked = preflight.check(script)
         for line in checked.notes:
