@@ -16,12 +16,16 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from tf_fastbert.cuda.abi import (  # noqa: E402
     ACTIVATIONS,
+    KERNEL_NAMES,
     LAYER_NORMS,
     PRECISIONS,
+    QUANTIZATIONS,
+    RANGE_NAMES,
     WEIGHT_NAMES,
     Call,
     Config,
     FastBertError,
+    LayerRanges,
     LayerWeights,
     check,
     library,
@@ -60,6 +64,8 @@ class EncoderConfig:
     precision: str = "default"
     all_layers: bool = False
     epsilon: float = 1e-12
+    quantization: str = "none"
+    min_quantized_rows: int = 0
 
     @property
     def hidden_size(self) -> int:
@@ -73,21 +79,46 @@ def _stream() -> int:
     return torch.cuda.current_stream().cuda_stream
 
 
-class PackedWeights:
-    """Weights packed on the current stream. Keeps the source tensors, which the C ABI needs unchanged, and the buffer."""
+def _ranges_struct(ranges: dict[str, float | torch.Tensor]) -> tuple[LayerRanges, list]:
+    """One layer's ranges, and what must live as long as the struct."""
+    arrays = [ranges[name].to(torch.float32).cpu().contiguous() for name in KERNEL_NAMES]
+    return LayerRanges(*[float(ranges[name]) for name in RANGE_NAMES], *[array.data_ptr() for array in arrays]), arrays
 
-    def __init__(self, encoder: "CudaEncoder", layers: Sequence[dict[str, torch.Tensor]], buffer: torch.Tensor | None = None):
+
+class PackedWeights:
+    """Weights packed on the current stream. Keeps the source tensors, which the C ABI needs unchanged, and the buffer.
+
+    ranges: for an encoder with quantization, one dict a layer: a number by each of RANGE_NAMES and a float32 tensor, a value for
+    each output channel, by each of KERNEL_NAMES.
+    """
+
+    def __init__(
+        self,
+        encoder: "CudaEncoder",
+        layers: Sequence[dict[str, torch.Tensor]],
+        buffer: torch.Tensor | None = None,
+        ranges: Sequence[dict[str, float | torch.Tensor]] | None = None,
+    ):
         self.layers = layers
         self.buffer = torch.empty(encoder.packed_bytes(), dtype=torch.uint8, device="cuda") if buffer is None else buffer
         structs = (LayerWeights * len(layers))(
             *[LayerWeights(*[layer[name].data_ptr() for name in WEIGHT_NAMES]) for layer in layers]
         )
         self.handle = ctypes.c_void_p()
-        check(
-            library().fastbert_cuda_pack_weights(
-                encoder.handle, structs, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)
+        if ranges is None:
+            check(
+                library().fastbert_cuda_pack_weights(
+                    encoder.handle, structs, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)
+                )
             )
-        )
+        else:
+            made = [_ranges_struct(r) for r in ranges]
+            c_ranges = (LayerRanges * len(layers))(*[struct for struct, _ in made])
+            check(
+                library().fastbert_cuda_pack_quantized_weights(
+                    encoder.handle, structs, c_ranges, self.buffer.data_ptr(), _stream(), ctypes.byref(self.handle)
+                )
+            )
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -110,6 +141,8 @@ class CudaEncoder:
             DTYPES[config.dtype],
             PRECISIONS[config.precision],
             int(config.all_layers),
+            QUANTIZATIONS[config.quantization],
+            config.min_quantized_rows,
         )
         self.handle = ctypes.c_void_p()
         check(library().fastbert_cuda_create(ctypes.byref(c), ctypes.byref(self.handle)))
@@ -123,6 +156,9 @@ class CudaEncoder:
 
     def workspace_bytes(self, batch: int, seq_len: int, num_tokens: int, remove_padding: bool = True) -> int:
         return library().fastbert_cuda_workspace_bytes(self.handle, batch, seq_len, num_tokens, int(remove_padding))
+
+    def runs_quantized(self, num_rows: int) -> bool:
+        return bool(library().fastbert_cuda_runs_quantized(self.handle, num_rows))
 
     def tune(self, weights: PackedWeights, num_tokens: int) -> None:
         """Times the products' algorithms for that many rows and keeps the fastest; waits for the current stream."""

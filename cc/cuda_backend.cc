@@ -30,6 +30,12 @@ FastBertConfig ToCuda(const EncoderConfig& c) {
   config.dtype = ToCuda(c.dtype);
   config.precision = c.precision == Precision::kTf32 ? FASTBERT_PRECISION_TF32 : FASTBERT_PRECISION_DEFAULT;
   config.all_layers = c.all_layers ? 1 : 0;
+  switch (c.quantization) {
+    case Quantization::kNone: config.quantization = FASTBERT_NO_QUANTIZATION; break;
+    case Quantization::kInt8Mode1: config.quantization = FASTBERT_INT8_MODE_1; break;
+    case Quantization::kInt8Mode2: config.quantization = FASTBERT_INT8_MODE_2; break;
+    case Quantization::kFp8: config.quantization = FASTBERT_FP8; break;
+  }
   return config;
 }
 
@@ -38,6 +44,12 @@ static_assert(std::is_standard_layout<LayerWeights>::value && sizeof(LayerWeight
                   offsetof(LayerWeights, output_layer_norm_beta) == offsetof(FastBertLayerWeights, output_layer_norm_beta) &&
                   offsetof(LayerWeights, intermediate_kernel) == offsetof(FastBertLayerWeights, intermediate_kernel),
               "LayerWeights and FastBertLayerWeights differ");
+// Likewise the ranges.
+static_assert(std::is_standard_layout<LayerRanges>::value && sizeof(LayerRanges) == sizeof(FastBertLayerRanges) &&
+                  offsetof(LayerRanges, next_input) == offsetof(FastBertLayerRanges, next_input) &&
+                  offsetof(LayerRanges, context) == offsetof(FastBertLayerRanges, context) &&
+                  offsetof(LayerRanges, output_kernel) == offsetof(FastBertLayerRanges, output_kernel),
+              "LayerRanges and FastBertLayerRanges differ");
 
 class CudaWeights : public PreparedWeights {
  public:
@@ -56,12 +68,20 @@ class CudaEncoder : public Encoder {
 
   size_t PreparedBytes() const override { return fastbert_cuda_packed_bytes(encoder_); }
 
-  Status Prepare(const LayerWeights* layers, const LayerRanges* /*ranges*/, void* buffer, void* stream,
+  Status Prepare(const LayerWeights* layers, const LayerRanges* ranges, void* buffer, void* stream,
                  const ParallelFor* /*parallel_for*/, std::unique_ptr<PreparedWeights>* prepared) const override {
     std::vector<FastBertLayerWeights> cuda_layers(num_layers_);
     std::memcpy(cuda_layers.data(), layers, num_layers_ * sizeof(FastBertLayerWeights));
     FastBertCudaWeights* weights = nullptr;
-    Status status = FromCuda(fastbert_cuda_pack_weights(encoder_, cuda_layers.data(), buffer, stream, &weights));
+    Status status;
+    if (ranges == nullptr) {
+      status = FromCuda(fastbert_cuda_pack_weights(encoder_, cuda_layers.data(), buffer, stream, &weights));
+    } else {
+      std::vector<FastBertLayerRanges> cuda_ranges(num_layers_);
+      std::memcpy(cuda_ranges.data(), ranges, num_layers_ * sizeof(FastBertLayerRanges));
+      status = FromCuda(
+          fastbert_cuda_pack_quantized_weights(encoder_, cuda_layers.data(), cuda_ranges.data(), buffer, stream, &weights));
+    }
     if (status.ok()) *prepared = std::make_unique<CudaWeights>(weights);
     return status;
   }
@@ -94,7 +114,6 @@ class CudaEncoder : public Encoder {
 }  // namespace
 
 Status CreateCudaEncoder(const EncoderConfig& config, std::unique_ptr<Encoder>* encoder) {
-  if (config.quantization != Quantization::kNone) return Status::Unimplemented("quantized layers are not supported on a GPU yet");
   const FastBertConfig cuda_config = ToCuda(config);
   FastBertCudaEncoder* created = nullptr;
   Status status = FromCuda(fastbert_cuda_create(&cuda_config, &created));

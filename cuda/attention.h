@@ -16,12 +16,15 @@ constexpr int kMaxHeadSize = 128;
 
 struct AttentionArgs {
   const void* qkv;             // [num_tokens, 3 * num_heads * head_size]: all heads' Q, then K, then V
-  void* context;               // [num_tokens, num_heads * head_size]
+  void* context;               // [num_tokens, num_heads * head_size]; 8-bit if `quantize`
   const AttentionTile* tiles;  // [num_tiles]
   int num_tiles;
   int num_heads;
   int head_size;  // a multiple of 8, at most kMaxHeadSize
   float scale;    // of the scores: 1 / sqrt(the model's head size)
+  // Not for float32: the context is stored times context_scale in 8 bits.
+  enum { kNotQuantized, kInt8, kE4M3 } quantize = kNotQuantized;
+  float context_scale = 1.0f;
 };
 
 // Queries that one block works on.

@@ -16,6 +16,7 @@
 #include <cmath>
 
 #include "cuda/attention.h"
+#include "cuda/attention_store.cuh"
 #include "cuda/mma.cuh"
 
 namespace tf_fastbert {
@@ -220,13 +221,12 @@ struct AttentionMma {
       }
     }
     __syncwarp();
-    T* context = static_cast<T*>(args.context) + (tile.begin + tile.query) * static_cast<int64_t>(width) + head * head_size;
+    const int64_t first = (tile.begin + tile.query) * static_cast<int64_t>(width) + head * head_size;
 #pragma unroll
     for (int i = lane; i < 16 * kChunks; i += 32) {
       const int row = warp * 16 + i / kChunks, chunk = i % kChunks;
       if (tile.query + row < tile.length && chunk * 8 < head_size) {
-        *reinterpret_cast<uint4*>(context + row * static_cast<int64_t>(width) + chunk * 8) =
-            LoadShared(Chunk(Row(q_tile, row), chunk));
+        StoreContext<T>(args, first + row * static_cast<int64_t>(width) + chunk * 8, LoadShared(Chunk(Row(q_tile, row), chunk)));
       }
     }
   }

@@ -68,13 +68,31 @@ FastBertStatus fastbert_cuda_pack_weights(const FastBertCudaEncoder* encoder, co
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
     std::unique_ptr<FastBertCudaWeights> created(new FastBertCudaWeights);
-    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Pack(layers, buffer, static_cast<cudaStream_t>(stream), &created->weights));
+    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Pack(layers, nullptr, buffer, static_cast<cudaStream_t>(stream), &created->weights));
+    *weights = created.release();
+    return Status::Ok();
+  });
+}
+
+FastBertStatus fastbert_cuda_pack_quantized_weights(const FastBertCudaEncoder* encoder, const FastBertLayerWeights* layers,
+                                                    const FastBertLayerRanges* ranges, void* buffer, void* stream,
+                                                    FastBertCudaWeights** weights) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(ranges, "ranges"));
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
+    std::unique_ptr<FastBertCudaWeights> created(new FastBertCudaWeights);
+    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Pack(layers, ranges, buffer, static_cast<cudaStream_t>(stream), &created->weights));
     *weights = created.release();
     return Status::Ok();
   });
 }
 
 void fastbert_cuda_free_weights(FastBertCudaWeights* weights) { delete weights; }
+
+int32_t fastbert_cuda_runs_quantized(const FastBertCudaEncoder* encoder, int64_t num_rows) {
+  return encoder != nullptr && encoder->encoder->RunsQuantized(num_rows) ? 1 : 0;
+}
 
 size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t batch, int32_t seq_len, int32_t num_tokens,
                                      int32_t remove_padding) {

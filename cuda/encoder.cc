@@ -7,6 +7,8 @@
 #include "cuda/activation.h"
 #include "cuda/attention.h"
 #include "cuda/layer_norm.h"
+#include "cuda/quantized_gemm.h"
+#include "cuda/quantized_rows.h"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -59,7 +61,17 @@ Status CheckConfig(const FastBertConfig& c) {
   FASTBERT_RETURN_IF_ERROR(known("layer_norm", c.layer_norm, FASTBERT_PRE_LAYER_NORM));
   FASTBERT_RETURN_IF_ERROR(known("dtype", c.dtype, FASTBERT_BFLOAT16));
   FASTBERT_RETURN_IF_ERROR(known("precision", c.precision, FASTBERT_PRECISION_TF32));
+  FASTBERT_RETURN_IF_ERROR(known("quantization", c.quantization, FASTBERT_FP8));
+  if (c.min_quantized_rows < 0) return Status::InvalidArgument(Named("min_quantized_rows", c.min_quantized_rows) + " is negative");
   return Status::Ok();
+}
+
+// Below this quantized products are not faster: there the time goes into launches and into reading the weights.
+constexpr int kMinQuantizedRows = 1024;
+
+bool FitsQuantizedKernels(const FastBertConfig& config, const Dimensions& d) {
+  return config.dtype != FASTBERT_FLOAT32 && d.head == d.padded_head && d.hidden % 32 == 0 && d.inner % 32 == 0 &&
+         d.hidden <= kMaxQuantizedHiddenSize;
 }
 
 Status CheckPointer(const char* name, const void* pointer, uintptr_t alignment) {
@@ -103,6 +115,15 @@ struct Encoder::Buffers {
   void* context;     // [rows, heads]
   void* inner;       // [rows, padded_inner], in the place of qkv and context, which are not needed any more
   void* gemm;        // cuBLASLt's scratch memory
+
+  // Quantized passes only, 8-bit:
+  void* x8;        // [rows, hidden]: input of the sublayer; with HasInt8Stream the residual stream too, in place of x
+  void* context8;  // [rows, hidden]
+};
+
+// The 8-bit inputs of the products: b.x8, b.context8, and b.inner in 8 bits.
+struct Encoder::QuantizedInputs {
+  QuantizedInput input[kNumGemmSites];
 };
 
 // One forward pass.
@@ -116,6 +137,7 @@ struct Encoder::Pass {
   const void* input;  // [rows, padded_hidden]
   cudaStream_t stream;
   StepTimer* timer;  // null: nobody asked
+  const QuantizedInputs* quantized;  // null: not a quantized pass
 
   void Begin(FastBertStepKind step, int layer) const {
     if (timer != nullptr) timer->Begin(step, layer);
@@ -143,18 +165,45 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
   }
   std::unique_ptr<Encoder> e(new Encoder(config, device));
   FASTBERT_RETURN_IF_ERROR(Gemms::Create(config, e->dimensions_, capability, &e->gemms_));
+  if (config.quantization != FASTBERT_NO_QUANTIZATION) {
+    e->can_quantize_ = FitsQuantizedKernels(config, e->dimensions_) && HasQuantizedGemm(capability);
+    e->min_quantized_rows_ = config.min_quantized_rows > 0 ? config.min_quantized_rows : kMinQuantizedRows;
+    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&e->num_processors_, cudaDevAttrMultiProcessorCount, device),
+                                        "cudaDeviceGetAttribute"));
+  }
   *encoder = std::move(e);
   return Status::Ok();
 }
 
-Status Encoder::Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream,
+size_t Encoder::packed_bytes() const {
+  return PackedBytes(config_, dimensions_) + (HasInt8Kernels(config_) ? DequantizedBytes(config_) : 0) +
+         (can_quantize_ ? QuantizedBytes(config_) : 0);
+}
+
+Status Encoder::Pack(const FastBertLayerWeights* layers, const FastBertLayerRanges* ranges, void* buffer, cudaStream_t stream,
                      std::unique_ptr<Weights>* weights) const {
   if (layers == nullptr) return Status::InvalidArgument("layers is null");
+  if ((ranges != nullptr) != (config_.quantization != FASTBERT_NO_QUANTIZATION)) {
+    return Status::InvalidArgument(ranges != nullptr ? "ranges are given, but the encoder has no quantization"
+                                                     : "the encoder has quantization, which needs ranges: call "
+                                                       "fastbert_cuda_pack_quantized_weights");
+  }
   FASTBERT_RETURN_IF_ERROR(CheckPointer("the packed weights' buffer", buffer, 256));
   ScopedDevice device(device_);
   FASTBERT_RETURN_IF_ERROR(device.status());
   std::unique_ptr<Weights> w(new Weights);
   w->owner_ = this;
+  char* next = static_cast<char*>(buffer) + PackedBytes(config_, dimensions_);
+  for (int i = 0; i < config_.num_layers; ++i) FASTBERT_RETURN_IF_ERROR(CheckWeightPointers(i, layers[i]));
+  if (can_quantize_) {
+    FASTBERT_RETURN_IF_ERROR(PackQuantizedWeights(config_, dimensions_, layers, ranges, next, stream, &w->quantized_));
+    next += QuantizedBytes(config_);
+  }
+  std::vector<FastBertLayerWeights> dequantized;
+  if (HasInt8Kernels(config_)) {
+    FASTBERT_RETURN_IF_ERROR(DequantizeWeights(config_, layers, ranges, next, stream, &dequantized));
+    layers = dequantized.data();
+  }
   FASTBERT_RETURN_IF_ERROR(PackWeights(config_, dimensions_, layers, buffer, stream, &w->layers_));
   w->gemms_ = std::vector<GemmLayer>(config_.num_layers);
   for (int i = 0; i < config_.num_layers; ++i) {
@@ -195,8 +244,12 @@ size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, 
   buffers->inner = take(row * d.padded_inner);
   used = std::max(used, after_attention);
   buffers->gemm = take(gemms_->workspace_bytes());
+  buffers->x8 = RunsQuantized(rows) ? take(rows * d.hidden) : nullptr;
+  buffers->context8 = RunsQuantized(rows) ? take(rows * d.hidden) : nullptr;
   return used;
 }
+
+bool Encoder::RunsQuantized(int64_t num_rows) const { return can_quantize_ && BucketOfTokens(num_rows) >= min_quantized_rows_; }
 
 size_t Encoder::WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const {
   if (batch <= 0 || seq_len <= 0 || num_tokens <= 0) return 0;
@@ -318,7 +371,21 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   const int64_t loop_rows = as_graph && call.remove_padding && !layout.dense ? BucketOfTokens(rows) : rows;
   GemmRows gemm_rows;
   FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(loop_rows, &gemm_rows));
-  Pass pass{weights, call, buffers, layout, gemm_rows, loop_rows, call.input, stream, timer};
+  QuantizedInputs quantized;
+  if (RunsQuantized(rows)) {
+    const struct {
+      const void* values;
+      int k;
+    } inputs[kNumGemmSites] = {{buffers.x8, dimensions_.hidden},
+                               {buffers.context8, dimensions_.hidden},
+                               {buffers.x8, dimensions_.hidden},
+                               {buffers.inner, dimensions_.inner}};
+    for (int i = 0; i < kNumGemmSites; ++i) {
+      FASTBERT_RETURN_IF_ERROR(MakeQuantizedInput(inputs[i].values, loop_rows, inputs[i].k, &quantized.input[i]));
+    }
+  }
+  Pass pass{weights, call,  buffers, layout, gemm_rows, loop_rows, call.input, stream, timer,
+            RunsQuantized(rows) ? &quantized : nullptr};
   // With no padding and no padded columns the user's rows are packed rows: nothing to gather or scatter.
   if (!pass.same_rows(dimensions_)) {
     FASTBERT_RETURN_IF_ERROR(PackRows(pass));
@@ -345,8 +412,9 @@ Status Encoder::PackRows(const Pass& pass) const {
   pack.input = pass.call.input;
   pack.padded_row = pass.layout.padded_row;
   pack.packed = pass.buffers.x;
-  pack.also_zero = pass.buffers.context;  // attention writes no rows beyond the tokens; the products then read zeros there
-  pack.also_zero_columns = dimensions_.heads;
+  // Attention writes no rows beyond the tokens; the products then read zeros there.
+  pack.also_zero = pass.quantized != nullptr ? pass.buffers.context8 : pass.buffers.context;
+  pack.also_zero_columns = pass.quantized != nullptr ? dimensions_.heads / 2 : dimensions_.heads;
   pack.num_tokens = pass.layout.num_tokens;
   pack.rows = pass.rows;
   pack.hidden = dimensions_.hidden;
@@ -359,7 +427,13 @@ Status Encoder::RunLayers(const Pass& pass) const {
   const Buffers& b = pass.buffers;
   const bool pre = config_.layer_norm == FASTBERT_PRE_LAYER_NORM;
   const bool same_rows = pass.same_rows(dimensions_);
+  const bool stream8 = pass.quantized != nullptr && HasInt8Stream(config_);
   const void* x = pass.input;  // the residual stream
+  if (pass.quantized != nullptr && !pre) {
+    pass.Begin(FASTBERT_STEP_PACK, -1);
+    FASTBERT_RETURN_IF_ERROR(Quantize(pass, x, b.x8, pass.weights.quantized_[0].attention_input_scale));
+    if (stream8) x = b.x8;
+  }
 
   LayerNormArgs norm;
   norm.rows = pass.rows;
@@ -373,7 +447,7 @@ Status Encoder::RunLayers(const Pass& pass) const {
     first.beta = pass.weights.layers_[0].attention_layer_norm_beta;
     first.normalized = b.normalized;
     pass.Begin(FASTBERT_STEP_LAYER_NORM, 0);
-    FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(first, config_.dtype, pass.stream));
+    FASTBERT_RETURN_IF_ERROR(Normalize(pass, first, 0, kLayerStart));
   }
 
   const size_t output_bytes =
@@ -393,8 +467,8 @@ Status Encoder::RunLayers(const Pass& pass) const {
     middle.sum = pre ? b.x : nullptr;
     middle.normalized = pre ? b.normalized : b.x;
     pass.Begin(FASTBERT_STEP_LAYER_NORM, i);
-    FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(middle, config_.dtype, pass.stream));
-    x = b.x;
+    FASTBERT_RETURN_IF_ERROR(Normalize(pass, middle, i, kLayerMiddle));
+    x = stream8 ? b.x8 : b.x;
 
     // The same around the feed-forward part; pre prepares the next layer's `normalized`.
     FASTBERT_RETURN_IF_ERROR(FeedForward(pass, i, pre ? b.normalized : x, b.projection));
@@ -419,7 +493,7 @@ Status Encoder::RunLayers(const Pass& pass) const {
     void** result = pre ? &end.sum : &end.normalized;
     if (output != nullptr && same_rows) {
       *result = output;
-      x = output;
+      if (!stream8) x = output;
     } else {
       if (!last) *result = b.x;
       end.output = output;
@@ -428,47 +502,109 @@ Status Encoder::RunLayers(const Pass& pass) const {
       end.output_rows = static_cast<int64_t>(pass.layout.batch) * pass.layout.seq_len;
     }
     pass.Begin(FASTBERT_STEP_LAYER_NORM, i);
-    FASTBERT_RETURN_IF_ERROR(LaunchLayerNorm(end, config_.dtype, pass.stream));
+    FASTBERT_RETURN_IF_ERROR(Normalize(pass, end, i, kLayerEnd));
   }
   return Status::Ok();
+}
+
+// `args` as a pass without quantization would have it. A quantized pass writes the next product's input in 8 bits, and no other copy
+// of it but the residual stream and the user's output.
+Status Encoder::Normalize(const Pass& pass, const LayerNormArgs& args, int layer, LayerPlace place) const {
+  if (pass.quantized == nullptr) return LaunchLayerNorm(args, config_.dtype, pass.stream);
+  const Buffers& b = pass.buffers;
+  const QuantizedLayer& q = pass.weights.quantized_[layer];
+  QuantizedLayerNormArgs a;
+  static_cast<LayerNormArgs&>(a) = args;
+  a.int8_stream = HasInt8Stream(config_);
+  if (!a.int8_stream) a.bias = nullptr;  // added by the product
+  if (a.normalized == b.normalized || (a.int8_stream && a.normalized == b.x)) a.normalized = nullptr;
+  if (place != kLayerEnd || layer + 1 < config_.num_layers) a.quantized = b.x8;
+  switch (place) {
+    case kLayerStart: a.quantize_scale = q.attention_input_scale; break;
+    case kLayerMiddle:
+      a.projection_step = 1.0f / q.attention_output_sum_scale;
+      a.residual_step = 1.0f / q.attention_input_scale;
+      a.quantize_scale = q.intermediate_input_scale;
+      break;
+    case kLayerEnd:
+      a.projection_step = 1.0f / q.output_sum_scale;
+      a.residual_step = 1.0f / q.intermediate_input_scale;
+      if (a.quantized != nullptr) a.quantize_scale = pass.weights.quantized_[layer + 1].attention_input_scale;
+      break;
+  }
+  return LaunchQuantizedLayerNorm(a, QuantizedTypeOf(config_), config_.dtype, pass.stream);
+}
+
+// One of the four products of a layer, with what belongs to it: bias and activation where the next step doesn't add them. A quantized
+// pass has its inputs in pass.quantized.
+Status Encoder::Multiply(const Pass& pass, int i, GemmSite site, const void* input, void* output) const {
+  constexpr FastBertStepKind kSteps[kNumGemmSites] = {FASTBERT_STEP_QKV, FASTBERT_STEP_ATTENTION_OUTPUT,
+                                                      FASTBERT_STEP_INTERMEDIATE, FASTBERT_STEP_OUTPUT};
+  const Buffers& b = pass.buffers;
+  pass.Begin(kSteps[site], i);
+  if (pass.quantized != nullptr) {
+    const QuantizedLayer& q = pass.weights.quantized_[i];
+    QuantizedGemmArgs args;
+    args.output = output;
+    if (site == kGemmIntermediate) {
+      args.quantize = true;
+      args.output_scale = q.output_input_scale;
+      args.activation = config_.activation;
+    } else if (site != kGemmQkv && HasInt8Stream(config_)) {
+      args.quantize = true;
+      args.output_scale = site == kGemmOutput ? q.output_sum_scale : q.attention_output_sum_scale;
+    }
+    return LaunchQuantizedGemm(QuantizedTypeOf(config_), pass.quantized->input[site], q.weight[site], args, config_.dtype, -1,
+                               num_processors_, pass.stream);
+  }
+
+  const PackedLayer& layer = pass.weights.layers_[i];
+  const void* const weights[kNumGemmSites] = {layer.qkv_kernel, layer.attention_output_kernel, layer.intermediate_kernel,
+                                              layer.output_kernel};
+  FASTBERT_RETURN_IF_ERROR(gemms_->Run(site, pass.weights.gemms_[i], pass.gemm_rows, input, weights[site], output, b.gemm,
+                                       pass.stream));
+  if (site != kGemmIntermediate || gemms_->fuses_activation()) return Status::Ok();
+  return LaunchBiasActivation(output, layer.intermediate_bias, pass.rows, dimensions_.padded_inner, config_.activation,
+                              config_.dtype, pass.stream);
+}
+
+// All rows of [rows, hidden] in 8 bits.
+Status Encoder::Quantize(const Pass& pass, const void* from, void* to, float scale) const {
+  QuantizeRowsArgs quantize;
+  quantize.input = from;
+  quantize.quantized = to;
+  quantize.scale = scale;
+  quantize.rows = pass.rows;
+  quantize.hidden = dimensions_.hidden;
+  return LaunchQuantizeRows(quantize, QuantizedTypeOf(config_), config_.dtype, pass.stream);
 }
 
 // projection = attention(input) times the output kernel, without its bias.
 Status Encoder::Attend(const Pass& pass, int i, const void* input, void* projection) const {
   const Buffers& b = pass.buffers;
-  const PackedLayer& layer = pass.weights.layers_[i];
-  const GemmLayer& gemm = pass.weights.gemms_[i];
-  pass.Begin(FASTBERT_STEP_QKV, i);
-  FASTBERT_RETURN_IF_ERROR(gemms_->Run(kGemmQkv, gemm, pass.gemm_rows, input, layer.qkv_kernel, b.qkv, b.gemm, pass.stream));
+  FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmQkv, input, b.qkv));
   AttentionArgs attention;
   attention.qkv = b.qkv;
   attention.context = b.context;
   attention.tiles = pass.layout.tiles;
-  attention.num_tiles = pass.layout.tile_slots;
+  attention.num_tiles = pass.layout.num_tiles;
   attention.num_heads = dimensions_.num_heads;
   attention.head_size = dimensions_.padded_head;
   attention.scale = 1.0f / std::sqrt(static_cast<float>(dimensions_.head));
+  if (pass.quantized != nullptr) {
+    attention.context = b.context8;
+    attention.quantize = QuantizedTypeOf(config_) == QuantizedType::kInt8 ? AttentionArgs::kInt8 : AttentionArgs::kE4M3;
+    attention.context_scale = pass.weights.quantized_[i].context_scale;
+  }
   pass.Begin(FASTBERT_STEP_ATTENTION, i);
   FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention, config_.dtype, pass.stream));
-  pass.Begin(FASTBERT_STEP_ATTENTION_OUTPUT, i);
-  return gemms_->Run(kGemmAttentionOutput, gemm, pass.gemm_rows, b.context, layer.attention_output_kernel, projection, b.gemm,
-                     pass.stream);
+  return Multiply(pass, i, kGemmAttentionOutput, b.context, projection);
 }
 
 // projection = activation(input times the intermediate kernel + bias) times the output kernel, without its bias.
 Status Encoder::FeedForward(const Pass& pass, int i, const void* input, void* projection) const {
-  const Buffers& b = pass.buffers;
-  const PackedLayer& layer = pass.weights.layers_[i];
-  const GemmLayer& gemm = pass.weights.gemms_[i];
-  pass.Begin(FASTBERT_STEP_INTERMEDIATE, i);
-  FASTBERT_RETURN_IF_ERROR(
-      gemms_->Run(kGemmIntermediate, gemm, pass.gemm_rows, input, layer.intermediate_kernel, b.inner, b.gemm, pass.stream));
-  if (!gemms_->fuses_activation()) {
-    FASTBERT_RETURN_IF_ERROR(LaunchBiasActivation(b.inner, layer.intermediate_bias, pass.rows, dimensions_.padded_inner,
-                                                  config_.activation, config_.dtype, pass.stream));
-  }
-  pass.Begin(FASTBERT_STEP_OUTPUT, i);
-  return gemms_->Run(kGemmOutput, gemm, pass.gemm_rows, b.inner, layer.output_kernel, projection, b.gemm, pass.stream);
+  FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmIntermediate, input, pass.buffers.inner));
+  return Multiply(pass, i, kGemmOutput, pass.buffers.inner, projection);
 }
 
 }  // namespace cuda

@@ -13,7 +13,9 @@
 #include "cuda/fastbert_cuda.h"
 #include "cuda/gemm.h"
 #include "cuda/graph_cache.h"
+#include "cuda/layer_norm.h"
 #include "cuda/pack_weights.h"
+#include "cuda/quantized_weights.h"
 #include "cuda/sequence_layout.h"
 #include "cuda/status.h"
 #include "cuda/step_timer.h"
@@ -29,6 +31,7 @@ class Weights {
   friend class Encoder;
   std::vector<PackedLayer> layers_;
   std::vector<GemmLayer> gemms_;
+  std::vector<QuantizedLayer> quantized_;  // empty where passes are never quantized
   const class Encoder* owner_ = nullptr;
   cudaEvent_t packed_ = nullptr;
   mutable std::atomic<bool> ready_{false};  // the event has been seen to be over
@@ -40,8 +43,13 @@ class Encoder {
   // For the current device.
   static Status Create(const FastBertConfig& config, std::unique_ptr<Encoder>* encoder);
 
-  size_t packed_bytes() const { return PackedBytes(config_, dimensions_); }
-  Status Pack(const FastBertLayerWeights* layers, void* buffer, cudaStream_t stream, std::unique_ptr<Weights>* weights) const;
+  size_t packed_bytes() const;
+  // `ranges`: null without quantization.
+  Status Pack(const FastBertLayerWeights* layers, const FastBertLayerRanges* ranges, void* buffer, cudaStream_t stream,
+              std::unique_ptr<Weights>* weights) const;
+
+  // See fastbert_cuda_runs_quantized.
+  bool RunsQuantized(int64_t num_rows) const;
 
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding) const;
   // See fastbert_cuda_tune.
@@ -54,6 +62,7 @@ class Encoder {
 
  private:
   struct Buffers;
+  struct QuantizedInputs;
   struct Pass;
 
   Encoder(const FastBertConfig& config, int device) : config_(config), dimensions_(config), device_(device) {}
@@ -62,6 +71,10 @@ class Encoder {
   Status PackRows(const Pass& pass) const;
   Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
   Status RunLayers(const Pass& pass) const;
+  enum LayerPlace { kLayerStart, kLayerMiddle, kLayerEnd };
+  Status Normalize(const Pass& pass, const LayerNormArgs& args, int layer, LayerPlace place) const;
+  Status Multiply(const Pass& pass, int layer, GemmSite site, const void* input, void* output) const;
+  Status Quantize(const Pass& pass, const void* from, void* to, float scale) const;
   Status Attend(const Pass& pass, int layer, const void* input, void* projection) const;
   Status FeedForward(const Pass& pass, int layer, const void* input, void* projection) const;
 
@@ -69,6 +82,9 @@ class Encoder {
   const Dimensions dimensions_;
   const int device_;
   std::unique_ptr<Gemms> gemms_;
+  bool can_quantize_ = false;  // the quantized kernels fit the model and the device
+  int64_t min_quantized_rows_ = 0;
+  int num_processors_ = 0;
 };
 
 }  // namespace cuda

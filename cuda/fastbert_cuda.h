@@ -28,6 +28,13 @@ typedef enum { FASTBERT_FLOAT32 = 0, FASTBERT_FLOAT16, FASTBERT_BFLOAT16 } FastB
 typedef enum { FASTBERT_GELU_TANH = 0, FASTBERT_GELU_ERF, FASTBERT_RELU } FastBertActivation;
 typedef enum { FASTBERT_POST_LAYER_NORM = 0, FASTBERT_PRE_LAYER_NORM } FastBertLayerNorm;
 typedef enum { FASTBERT_PRECISION_DEFAULT = 0, FASTBERT_PRECISION_TF32 } FastBertPrecision;
+// How the matrix products are computed where it pays: see fastbert_cuda_runs_quantized.
+typedef enum {
+  FASTBERT_NO_QUANTIZATION = 0,
+  FASTBERT_INT8_MODE_1,  // int8 kernels, a range for each output channel; residual stream of the dtype
+  FASTBERT_INT8_MODE_2,  // int8 kernels, a range a tensor; products' results and the residual stream between layers in int8
+  FASTBERT_FP8           // kernels of the dtype, rounded to E4M3 when they are packed; residual stream of the dtype
+} FastBertQuantization;
 
 typedef struct {
   int32_t num_layers;
@@ -40,9 +47,11 @@ typedef struct {
   int32_t dtype;       // FastBertDataType
   int32_t precision;   // FastBertPrecision
   int32_t all_layers;  // 0: output [B, S, H]; 1: [L, B, S, H]
+  int32_t quantization;        // FastBertQuantization
+  int32_t min_quantized_rows;  // 0: quantized products from as many rows on as they are faster; n: from n rows on
 } FastBertConfig;
 
-// Device pointers, Google's shapes, row-major, of the config's dtype. H = num_heads * size_per_head, I = inner_size.
+// Device pointers, Google's shapes, row-major, of the config's dtype; with int8 modes the six kernels are int8. H = num_heads * size_per_head, I = inner_size.
 typedef struct {
   const void* query_kernel;  // [H, H], input dimension first
   const void* query_bias;    // [H]
@@ -61,6 +70,22 @@ typedef struct {
   const void* output_layer_norm_gamma;     // [H]
   const void* output_layer_norm_beta;      // [H]
 } FastBertLayerWeights;
+
+// Ranges of one layer's quantizers, in HOST memory: the largest absolute value that is represented, positive and finite. A value x
+// becomes clamp(round(x * 127 / range), -127, 127), or E4M3 of x * 448 / range. The same fields, in the same order, as LayerRanges
+// in cc/encoder.h, where they are explained. Not used here: query_sum to value_sum (these products' results stay in the dtype),
+// query to softmax_output (attention is computed in the dtype), intermediate_sum (not rounded before the activation), next_input (attention_input of the next layer is used); more
+// precision than a mode asks for at no cost.
+typedef struct {
+  float attention_input, query_sum, key_sum, value_sum, query, key, value, softmax_input, softmax_output, context,
+      attention_output_sum, intermediate_input, intermediate_sum, output_input, output_sum, next_input;
+  const float* query_kernel;  // [H], one for each output channel; with FP8 the largest of them counts
+  const float* key_kernel;
+  const float* value_kernel;
+  const float* attention_output_kernel;
+  const float* intermediate_kernel;  // [I]
+  const float* output_kernel;        // [H]
+} FastBertLayerRanges;
 
 typedef struct {
   const void* input;  // device, [B, S, H]
@@ -104,7 +129,18 @@ FASTBERT_API void fastbert_cuda_destroy(FastBertCudaEncoder* encoder);
 FASTBERT_API size_t fastbert_cuda_packed_bytes(const FastBertCudaEncoder* encoder);
 FASTBERT_API FastBertStatus fastbert_cuda_pack_weights(const FastBertCudaEncoder* encoder, const FastBertLayerWeights* layers,
                                                        void* buffer, void* stream, FastBertCudaWeights** weights);
+// The same for an encoder with quantization. `ranges`: num_layers of them, read before this returns.
+FASTBERT_API FastBertStatus fastbert_cuda_pack_quantized_weights(const FastBertCudaEncoder* encoder,
+                                                                 const FastBertLayerWeights* layers,
+                                                                 const FastBertLayerRanges* ranges, void* buffer, void* stream,
+                                                                 FastBertCudaWeights** weights);
 FASTBERT_API void fastbert_cuda_free_weights(FastBertCudaWeights* weights);
+
+// 1 if a pass whose products have num_rows rows (its tokens, or batch * seq_len with padding kept) runs quantized products, else 0.
+// They need compute capability 9.0 and code for sm_90a, float16 or bfloat16, hidden and inner sizes that are multiples of 32, a head
+// size that is one of 8, a hidden size of at most 2048, and so many rows that they are faster. Otherwise the pass runs as without
+// quantization, on the dequantized kernels.
+FASTBERT_API int32_t fastbert_cuda_runs_quantized(const FastBertCudaEncoder* encoder, int64_t num_rows);
 
 FASTBERT_API size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* encoder, int32_t batch, int32_t seq_len,
                                                   int32_t num_tokens, int32_t remove_padding);

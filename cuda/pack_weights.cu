@@ -143,7 +143,9 @@ PackedLayer PlanLayer(const Dimensions& d, const FastBertLayerWeights& w, Packer
   return p;
 }
 
-Status CheckPointers(int layer, const FastBertLayerWeights& w) {
+}  // namespace
+
+Status CheckWeightPointers(int layer, const FastBertLayerWeights& w) {
   const struct {
     const char* name;
     const void* pointer;
@@ -173,8 +175,6 @@ Status CheckPointers(int layer, const FastBertLayerWeights& w) {
   return Status::Ok();
 }
 
-}  // namespace
-
 size_t PackedBytes(const FastBertConfig& config, const Dimensions& dimensions) {
   Packer packer(config.dtype, nullptr);
   PlanLayer(dimensions, FastBertLayerWeights{}, &packer);
@@ -186,7 +186,7 @@ Status PackWeights(const FastBertConfig& config, const Dimensions& dimensions, c
   Packer packer(config.dtype, buffer);
   packed->clear();
   for (int i = 0; i < config.num_layers; ++i) {
-    FASTBERT_RETURN_IF_ERROR(CheckPointers(i, layers[i]));
+    FASTBERT_RETURN_IF_ERROR(CheckWeightPointers(i, layers[i]));
     packed->push_back(PlanLayer(dimensions, layers[i], &packer));
   }
   const std::vector<PackTask>& tasks = packer.tasks();

@@ -30,7 +30,10 @@ struct PackedLayer {
 
 size_t PackedBytes(const FastBertConfig& config, const Dimensions& dimensions);
 
-// Queues the copies for all layers on `stream`. Fails where a weight is null or not 16-byte aligned.
+// Fails where a weight is null or not 16-byte aligned.
+Status CheckWeightPointers(int layer, const FastBertLayerWeights& weights);
+
+// Queues the copies for all layers on `stream`. Checks the weights' pointers.
 Status PackWeights(const FastBertConfig& config, const Dimensions& dimensions, const FastBertLayerWeights* layers, void* buffer,
                    cudaStream_t stream, std::vector<PackedLayer>* packed);
 

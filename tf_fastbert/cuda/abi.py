@@ -12,6 +12,7 @@ DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2}
 ACTIVATIONS = {"gelu_tanh": 0, "gelu_erf": 1, "relu": 2}
 LAYER_NORMS = {"post": 0, "pre": 1}
 PRECISIONS = {"default": 0, "tf32": 1}
+QUANTIZATIONS = {"none": 0, "int8_mode1": 1, "int8_mode2": 2, "fp8": 3}
 STEP_NAMES = (  # FastBertStepKind
     "nothing",
     "layout",
@@ -43,6 +44,26 @@ WEIGHT_NAMES = (
     "output_layer_norm_beta",
 )
 
+RANGE_NAMES = (  # of one layer's quantizers: a number each
+    "attention_input",
+    "query_sum",
+    "key_sum",
+    "value_sum",
+    "query",
+    "key",
+    "value",
+    "softmax_input",
+    "softmax_output",
+    "context",
+    "attention_output_sum",
+    "intermediate_input",
+    "intermediate_sum",
+    "output_input",
+    "output_sum",
+    "next_input",
+)
+KERNEL_NAMES = tuple(name for name in WEIGHT_NAMES if name.endswith("kernel"))  # likewise, but one for each output channel
+
 
 class FastBertError(RuntimeError):
     """A call of the C ABI failed; `status` is one of STATUS_NAMES."""
@@ -66,6 +87,8 @@ class Config(ctypes.Structure):
         ("dtype", ctypes.c_int32),
         ("precision", ctypes.c_int32),
         ("all_layers", ctypes.c_int32),
+        ("quantization", ctypes.c_int32),
+        ("min_quantized_rows", ctypes.c_int32),
     ]
 
 
@@ -73,6 +96,12 @@ class LayerWeights(ctypes.Structure):
     """FastBertLayerWeights."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in WEIGHT_NAMES]
+
+
+class LayerRanges(ctypes.Structure):
+    """FastBertLayerRanges; the pointers are to host memory."""
+
+    _fields_ = [(name, ctypes.c_float) for name in RANGE_NAMES] + [(name, ctypes.c_void_p) for name in KERNEL_NAMES]
 
 
 class Call(ctypes.Structure):
@@ -136,6 +165,11 @@ _FUNCTIONS = {
     "destroy": (None, [_POINTER]),
     "packed_bytes": (_SIZE, [_POINTER]),
     "pack_weights": (_I32, [_POINTER, ctypes.POINTER(LayerWeights), _POINTER, _POINTER, ctypes.POINTER(_POINTER)]),
+    "pack_quantized_weights": (
+        _I32,
+        [_POINTER, ctypes.POINTER(LayerWeights), ctypes.POINTER(LayerRanges), _POINTER, _POINTER, ctypes.POINTER(_POINTER)],
+    ),
+    "runs_quantized": (_I32, [_POINTER, ctypes.c_int64]),
     "free_weights": (None, [_POINTER]),
     "workspace_bytes": (_SIZE, [_POINTER, _I32, _I32, _I32, _I32]),
     "forward": (_I32, [_POINTER, _POINTER, ctypes.POINTER(Call), _POINTER, _SIZE, _POINTER]),

@@ -1,0 +1,12 @@
+#include "cuda/quantized_gemm_launch.cuh"
+
+namespace tf_fastbert {
+namespace cuda {
+
+cudaError_t LaunchE4M3GemmToBFloat16(int width, const CUtensorMap& input, const CUtensorMap& weight,
+                                 const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
+  return LaunchTileOf<E4M3, __nv_bfloat16>(width, input, weight, problem, blocks, stream);
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert

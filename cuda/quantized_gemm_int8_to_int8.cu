@@ -1,0 +1,16 @@
+#include "cuda/quantized_gemm_launch.cuh"
+
+namespace tf_fastbert {
+namespace cuda {
+
+cudaError_t LaunchInt8GemmToInt8(int width, const CUtensorMap& input, const CUtensorMap& weight,
+                                 const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
+  return LaunchTileOf<Int8, uint8_t>(width, input, weight, problem, blocks, stream);
+}
+
+cudaError_t GetQuantizedGemmAttributes(cudaFuncAttributes* attributes) {
+  return cudaFuncGetAttributes(attributes, QuantizedGemmKernel<Int8, uint8_t, 192>);
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert

@@ -1,0 +1,36 @@
+// The launchers of the kernels of quantized_gemm.cuh: for one format and output type, all tile widths.
+#ifndef TF_FASTBERT_CUDA_QUANTIZED_GEMM_LAUNCH_CUH_
+#define TF_FASTBERT_CUDA_QUANTIZED_GEMM_LAUNCH_CUH_
+
+#include "cuda/dependent_launch.cuh"
+#include "cuda/quantized_gemm.cuh"
+#include "cuda/quantized_gemm_kernels.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+template <typename Format, typename Out, int kN>
+cudaError_t LaunchTile(const CUtensorMap& input, const CUtensorMap& weight, const QuantizedGemmProblem& problem, int blocks,
+                       cudaStream_t stream) {
+  using Tile = QuantizedGemmTile<kN>;
+  const auto kernel = QuantizedGemmKernel<Format, Out, kN>;
+  // Once for each device would do, but which ones have it is not worth remembering: it takes no time.
+  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
+  if (error != cudaSuccess) return error;
+  return LaunchDependent(kernel, blocks, Tile::kThreads, 2, Tile::kSharedBytes, stream, input, weight, problem);
+}
+
+template <typename Format, typename Out>
+cudaError_t LaunchTileOf(int width, const CUtensorMap& input, const CUtensorMap& weight, const QuantizedGemmProblem& problem,
+                         int blocks, cudaStream_t stream) {
+  switch (width) {
+    case 96: return LaunchTile<Format, Out, 96>(input, weight, problem, blocks, stream);
+    case 128: return LaunchTile<Format, Out, 128>(input, weight, problem, blocks, stream);
+    default: return LaunchTile<Format, Out, 192>(input, weight, problem, blocks, stream);
+  }
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_QUANTIZED_GEMM_LAUNCH_CUH_
