@@ -115,12 +115,14 @@ def test_any_order_of_features_and_results(run_squad: Any, data: Any, tmp_path: 
     assert files_of(answers.make_write_predictions(run_squad), tmp_path / "ours", *arguments) == expected
 
 
-@pytest.mark.parametrize("what", ["nan", "infinite", "verbose", "numbers as ids"])
+@pytest.mark.parametrize("what", ["nan", "infinite", "verbose", "numbers as ids", "a gap in a window"])
 def test_unusual_is_left_to_google(run_squad: Any, data: Any, what: str, tmp_path: Path) -> None:  # noqa: F811
     examples, features, lower = data
     results = results_of(run_squad, features, normal)
     if what in ("nan", "infinite"):
         results[5].start_logits[3] = float(what if what == "nan" else "inf")
+    elif what == "a gap in a window":
+        del features[5].token_to_orig_map[sorted(features[5].token_to_orig_map)[3]]
     elif what == "verbose":
         run_squad.FLAGS.verbose_logging = True
     else:

@@ -11,12 +11,12 @@ import numpy as np
 # (index of the window among the example's, start position, end position, start logit, end logit)
 Pair = tuple[int, int, int, float, float]
 
-_WINDOWS = 1024  # whose pairs are made together: bounds the memory
+_PAIRS = 1 << 19  # looked at together: bounds the memory
 _FIRST = 48  # pairs of an example that become Python objects at once; the n best are nearly always among them
 
 
 class Unusual(Exception):
-    """Logits that are not finite, or windows of different lengths: order and JSON are then Google's affair."""
+    """Logits that are not finite, or windows that are not as Google's code makes them: what happens is then Google's affair."""
 
 
 def find(
@@ -32,10 +32,10 @@ def find(
       Unusual: see there.
       KeyError: a window has no result.
     """
-    first = 0
+    first, most = 0, _PAIRS // n_best_size**2
     while first < len(features):
         last, windows = first, 0
-        while last < len(features) and (last == first or windows + len(features[last]) <= _WINDOWS):
+        while last < len(features) and (last == first or windows + len(features[last]) <= most):
             windows += len(features[last])
             last += 1
         yield from _find(features[first:last], results, n_best_size, max_answer_length)
@@ -99,8 +99,8 @@ def _positions(windows: Sequence[Any], length: int) -> tuple[np.ndarray, np.ndar
         count = len(window.token_to_orig_map)
         if not count:
             continue
-        first = next(iter(window.token_to_orig_map))
-        if first + count >= len(window.tokens) + 1 or len(window.tokens) > length:
+        first, last = next(iter(window.token_to_orig_map)), next(reversed(window.token_to_orig_map))
+        if last - first + 1 != count or len(window.token_is_max_context) != count or not last < len(window.tokens) <= length:
             raise Unusual
         is_token[row, first : first + count] = True
         is_max_context[row, first : first + count] = list(window.token_is_max_context.values())
