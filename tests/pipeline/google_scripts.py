@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import random
 import sys
 import types
@@ -21,12 +22,15 @@ VOCAB = SHARED / "models" / "minilm_l6_squad_mrpc" / "vocab.txt"
 WORDS = (
     "The cat's (well-known) house, in 1895–1943: Zürich is not Málaga. naïve coöperation 東京 is a city in 日本 costs $5.30 !!"
 ).split()
+# The comparisons with Google's code on all data there is take half an hour.
+ALL = os.environ.get("TF_FASTBERT_TEST_ALL", "") not in ("", "0")
 needs_shared = pytest.mark.skipif(not VOCAB.exists(), reason="needs ../shared/models and ../shared/data")
 
 
 def squad_files() -> list[Path]:
-    """All files of questions in ../shared, the gzipped ones too."""
-    return sorted((SHARED / "data" / "squad").glob("*.json")) + sorted((SHARED / "data" / "qa_train").glob("*.json.gz"))
+    """Files of questions in ../shared: XQuAD, and with TF_FASTBERT_TEST_ALL=1 all, the gzipped ones too."""
+    data = SHARED / "data"
+    return sorted([*data.glob("squad/*.json"), *data.glob("qa_train/*.json.gz")]) if ALL else [data / "squad" / "xquad.en.json"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 pytest.importorskip("bert", reason="bert-tensorflow is not installed")
 
 from tests.pipeline.google_scripts import (  # noqa: F401
+    ALL,
     SHARED,
     VOCAB,
     features_of,
@@ -153,8 +154,9 @@ def test_best_indexes(run_squad: Any) -> None:  # noqa: F811
 
 
 @needs_shared
-@pytest.mark.slow
-@pytest.mark.parametrize("name, version_2", [("xquad.en.json", False), ("dev-v1.1.json", False), ("dev-v2.0.json", True)])
+@pytest.mark.parametrize(
+    "name, version_2", [("xquad.en.json", False), *([("dev-v1.1.json", False), ("dev-v2.0.json", True)] if ALL else [])]
+)
 def test_all_questions(run_squad: Any, tmp_path: Path, name: str, version_2: bool) -> None:  # noqa: F811
     run_squad.FLAGS.version_2_with_negative = version_2
     google = run_squad.tokenization.FullTokenizer(str(VOCAB))

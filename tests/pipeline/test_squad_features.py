@@ -62,7 +62,6 @@ def test_training_keeps_googles_features(run_squad: Any, tmp_path: Path) -> None
 
 
 @needs_shared
-@pytest.mark.slow
 @pytest.mark.parametrize("path", squad_files(), ids=lambda path: path.name)
 def test_all_files(run_squad: Any, path: Path, tmp_path: Path) -> None:  # noqa: F811
     if path.suffix == ".gz":
