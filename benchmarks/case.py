@@ -18,6 +18,7 @@ from benchmarks.shapes import MODELS, spread_lengths
 from tf_fastbert.cuda.abi import WEIGHT_NAMES, weight_shape
 
 STORAGE = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+RANGES = ("attention_input", "context", "attention_output_sum", "intermediate_input", "output_input", "output_sum")
 # Relative 2-norm of the difference. bfloat16 has 8 bits, and 24 layers of rounding: this only has to tell right from wrong.
 LIMITS = {"float32": 1e-4, "tf32": 0.03, "float16": 0.03, "bfloat16": 0.05}
 
@@ -166,20 +167,30 @@ class Case:
         """float64 [n, H]: what Row.select should give."""
         return np.load(self.folder / f"{row.name}_reference.npy")
 
+    def ranges(self) -> list[dict[str, float]]:
+        """By layer and name (RANGES): the largest absolute value among the checked sequences of all rows, for quantization."""
+        return json.loads((self.folder / "ranges.json").read_text())
+
     def _write_references(self) -> None:
         outputs = {}
         for row in self.rows:
             inputs = self.input(row)
             outputs[row] = [to_float32(inputs[b, : row.lengths[b]]).astype(np.float64) for b in row.checked]
-        for layer in self.layers:
+        ranges = [dict.fromkeys(RANGES, 0.0) for _ in self.layers]
+        for layer, largest in zip(self.layers, ranges):
             weights = {name: to_float32(value).astype(np.float64) for name, value in layer.items()}
-            outputs = {row: [_layer(x, weights, self.num_heads) for x in xs] for row, xs in outputs.items()}
+            outputs = {row: [_layer(x, weights, self.num_heads, largest) for x in xs] for row, xs in outputs.items()}
+        (self.folder / "ranges.json").write_text(json.dumps(ranges))
         for row, xs in outputs.items():
             np.save(self.folder / f"{row.name}_reference.npy", np.concatenate(xs))
 
 
-def _layer(x: np.ndarray, w: dict[str, np.ndarray], num_heads: int) -> np.ndarray:
-    """One post-LN layer with tanh-GELU over the tokens [n, H] of one sequence."""
+def _layer(x: np.ndarray, w: dict[str, np.ndarray], num_heads: int, largest: dict[str, float]) -> np.ndarray:
+    """One post-LN layer with tanh-GELU over the tokens [n, H] of one sequence; raises `largest` where a value is larger."""
+
+    def seen(name: str, value: np.ndarray) -> np.ndarray:
+        largest[name] = max(largest[name], float(np.abs(value).max()))
+        return value
 
     def norm(y: np.ndarray, name: str) -> np.ndarray:
         y = y - y.mean(-1, keepdims=True)
@@ -188,11 +199,14 @@ def _layer(x: np.ndarray, w: dict[str, np.ndarray], num_heads: int) -> np.ndarra
     def heads(name: str) -> np.ndarray:
         return (x @ w[f"{name}_kernel"] + w[f"{name}_bias"]).reshape(len(x), num_heads, -1).transpose(1, 0, 2)
 
+    seen("attention_input", x)
     q, k, v = heads("query"), heads("key"), heads("value")
     p = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])
     p = np.exp(p - p.max(-1, keepdims=True))
-    context = (p / p.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(x.shape)
-    x = norm(x + context @ w["attention_output_kernel"] + w["attention_output_bias"], "attention_layer_norm")
+    context = seen("context", (p / p.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(x.shape))
+    y = seen("attention_output_sum", context @ w["attention_output_kernel"])
+    x = seen("intermediate_input", norm(x + y + w["attention_output_bias"], "attention_layer_norm"))
     y = x @ w["intermediate_kernel"] + w["intermediate_bias"]
     y = 0.5 * y * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (y + 0.044715 * (y * y * y))))  # y**3 would call pow
-    return norm(x + y @ w["output_kernel"] + w["output_bias"], "output_layer_norm")
+    y = seen("output_sum", seen("output_input", y) @ w["output_kernel"])
+    return norm(x + y + w["output_bias"], "output_layer_norm")

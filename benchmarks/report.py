@@ -59,8 +59,8 @@ class Report:
         return min(timed, key=lambda r: r["milliseconds"], default=None)
 
     def columns(self) -> list[tuple[str, str, bool]]:
-        """(name, mode, padded) of each implementation, in the order in which they came."""
-        return list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in self.results))
+        """(name, mode, padded) of each implementation that was timed at all, in the order in which they came."""
+        return list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in self.results if "milliseconds" in r))
 
     def markdown(self) -> str:
         """Milliseconds by row and implementation, then why something is missing, then how far the outputs lie apart."""
