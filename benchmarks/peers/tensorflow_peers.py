@@ -96,7 +96,7 @@ class _TensorFlow:
 
         def prepare(row: Row) -> Prepared:
             # Scores [B, heads, S, S] and a few copies of them, of which XLA and the plain graph keep several.
-            if padded and name.startswith("TF") and row.batch * self.case.num_heads * row.seq_len**2 > 1 << 28:
+            if padded and name.startswith("TF") and row.batch * self.case.num_heads * row.seq_len**2 > 1 << 29:
                 raise NotApplicable("its attention scores alone would take gigabytes, and minutes")
             encoder = encoder_for(row)
 
