@@ -33,10 +33,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.case import LIMITS, Case, relative_error  # noqa: E402
 from benchmarks.peers import FAMILIES  # noqa: E402
 from benchmarks.plot import save_plot  # noqa: E402
-from benchmarks.report import Report  # noqa: E402
+from benchmarks.report import Report, is_quantized  # noqa: E402
 from benchmarks.shapes import MODELS, ROWS, parse_rows  # noqa: E402
 from tf_fastbert.cuda.ceilings import Ceilings  # noqa: E402
 
+QUANTIZATIONS = ("int8_mode1", "int8_mode2", "fp8")
 PEERS = ("fastbert", "tensorflow", "torch", "onnxruntime", "jax")
 CHEAP = {"torch_packed": "torch", "fastbert_in_tensorflow": "tensorflow"}  # parts of families
 
@@ -58,6 +59,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--padded", action="store_true", help="also time ours with padding kept")
     parser.add_argument("--no_tune", dest="tune", action="store_false", help="do not also time ours after tuning the products")
     parser.add_argument(
+        "--quantization",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="MODE,...",
+        help=f"also time ours in {', '.join(QUANTIZATIONS)}; not counted in the ratios",
+    )
+    parser.add_argument(
         "--python",
         action="append",
         default=[],
@@ -70,6 +78,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for peer in parsed.peers:
         if peer not in (*PEERS, *CHEAP):
             parser.error(f"--peers: {peer!r} is none of {', '.join((*PEERS, *CHEAP))}")
+    for mode in parsed.quantization:
+        if mode not in QUANTIZATIONS:
+            parser.error(f"--quantization: {mode!r} is none of {', '.join(QUANTIZATIONS)}")
     for entry in parsed.python:
         if entry.partition("=")[0] not in PEERS or not entry.partition("=")[2]:
             parser.error(f"--python: {entry!r} is not FAMILY=INTERPRETER with a family of {', '.join(PEERS)}")
@@ -124,8 +135,8 @@ def measure_ceilings(folder: pathlib.Path, timeout: float) -> tuple[Ceilings | N
 
 
 def compare_outputs(folder: pathlib.Path, results: list[dict[str, Any]]) -> None:
-    """Adds to each result that was computed how far its output lies from the farthest of the others' of its row."""
-    computed = [r for r in results if "milliseconds" in r]
+    """Adds to each result but quantized ones how far its output lies from the farthest of the others' of its row."""
+    computed = [r for r in results if "milliseconds" in r and not is_quantized(r)]
     outputs = {id(r): np.load(folder / r["output"]) for r in computed}
     for a, b in itertools.combinations(computed, 2):
         if a["row"] == b["row"]:
@@ -176,7 +187,7 @@ def main() -> None:
         return
     args = parse_arguments()
     families = [f for f in FAMILIES if f in args.peers or any(CHEAP.get(peer) == f for peer in args.peers)]
-    options = {"padded": args.padded, "tune": args.tune}
+    options = {"padded": args.padded, "tune": args.tune, "quantization": args.quantization}
     options |= {family: "all" if family in args.peers else "part" for family in CHEAP.values()}
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="encoder_benchmark_") as folder:

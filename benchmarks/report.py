@@ -15,6 +15,10 @@ def is_ours(result: Result) -> bool:
     return result["name"].startswith("ours")
 
 
+def is_quantized(result: Result) -> bool:
+    return result["name"].startswith("8-bit")
+
+
 def encoder_work(model: str, lengths: list[int], bytes_per_value: int) -> tuple[float, float]:
     """(operations, bytes) no encoder can do without: the products over the valid tokens; weights, input and output once."""
     layers, heads, size, inner = MODELS[model]
@@ -53,7 +57,8 @@ class Report:
 
     def best(self, row: tuple[int, int], ours: bool, padded_only: bool = False) -> Result | None:
         """The fastest of ours, or of the peers. Ours inside TensorFlow counts as ours only for `ours`."""
-        timed = [r for r in self.of_row(row) if "milliseconds" in r and is_ours(r) == ours and (r["padded"] or not padded_only)]
+        timed = [r for r in self.of_row(row) if "milliseconds" in r and is_ours(r) == ours and not is_quantized(r)]
+        timed = [r for r in timed if r["padded"] or not padded_only]
         if ours and not padded_only:
             timed = [r for r in timed if not r["padded"]] or timed
         return min(timed, key=lambda r: r["milliseconds"], default=None)
@@ -96,13 +101,16 @@ class Report:
         return [f"{title}, not timed at {', '.join(rows)}: {reason}" for (title, reason), rows in reasons.items()]
 
     def _errors(self) -> list[str]:
-        errors = [r["relative_error"] for r in self.results if "milliseconds" in r]
+        errors = [r["relative_error"] for r in self.results if "milliseconds" in r and not is_quantized(r)]
+        quantized = [r["relative_error"] for r in self.results if "milliseconds" in r and is_quantized(r)]
         apart = [r["farthest"] for r in self.results if "farthest" in r]
         lines = []
         if errors:
             lines.append(
                 f"outputs against a float64 encoder, relative 2-norm, before timing: {min(errors):.1e} to {max(errors):.1e}"
             )
+        if quantized:
+            lines.append(f"the same of 8-bit layers: {min(quantized):.1e} to {max(quantized):.1e}")
         if apart:
             lines.append(f"outputs against each other: at most {max(apart):.1e} apart")
         return lines

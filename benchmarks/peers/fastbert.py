@@ -2,22 +2,26 @@
 
 "calls": forward passes queued one behind the other, as a program makes them; the library decides by the number of tokens how a
 pass runs (ordinary launches, a CUDA graph of its own, one persistent kernel). "CUDA graph": the same captured by the caller and
-replayed. "tuned": after fastbert_cuda_tune.
+replayed. "tuned": after fastbert_cuda_tune. Quantized: 8-bit products where they pay, with ranges that hold all of the checked
+sequences' values.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 
 import numpy as np
 
 from benchmarks.case import Case, Row, to_float32
-from benchmarks.peers.worker import Candidate, Family, NotInstalled, Prepared
+from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared
 from benchmarks.shapes import MODELS
 from tf_fastbert.cuda import abi
 from tf_fastbert.cuda.driver import CudaError, Gpu
 from tf_fastbert.cuda.encoder import Batch, EncoderConfig, GpuEncoder
+
+QUANTIZED_LIMIT = 0.25  # random weights are hard on 8 bits; accuracy is measured on real tasks, this tells right from wrong
 
 
 class _Ours:
@@ -26,22 +30,31 @@ class _Ours:
         precision = "tf32" if case.dtype == "tf32" else "default"
         self.case, self.gpu = case, gpu
         self.config = EncoderConfig(layers, heads, size, inner, dtype=case.storage_dtype, precision=precision)
-        # Tuning changes an encoder, so the two modes have one each.
-        self.encoders = {tuned: GpuEncoder(gpu, self.config, case.layers) for tuned in (False, True)}
-        self.batches: dict[tuple[str, bool, bool], Batch] = {}
+        self.encoders: dict[tuple[str, bool], GpuEncoder] = {}
+        self.batches: dict[tuple[str, bool, str, bool], Batch] = {}
 
-    def batch(self, row: Row, remove_padding: bool, tuned: bool) -> Batch:
-        key = (row.name, remove_padding, tuned)
+    def encoder(self, quantization: str, tuned: bool) -> GpuEncoder:
+        key = (quantization, tuned)  # tuning changes an encoder
+        if key not in self.encoders:
+            config = dataclasses.replace(self.config, quantization=quantization)
+            ranges = None if quantization == "none" else self.case.ranges()
+            self.encoders[key] = GpuEncoder(self.gpu, config, self.case.layers, ranges)
+        return self.encoders[key]
+
+    def batch(self, row: Row, remove_padding: bool, quantization: str, tuned: bool) -> Batch:
+        key = (row.name, remove_padding, quantization, tuned)
         if key not in self.batches:
-            encoder = self.encoders[tuned]
+            encoder = self.encoder(quantization, tuned)
             self.batches[key] = encoder.batch(self.case.input(row), row.lengths, remove_padding)
             if tuned:
                 encoder.tune(row.tokens if remove_padding else row.batch * row.seq_len)
         return self.batches[key]
 
-    def candidate(self, tuned: bool, graph: bool, padded: bool) -> Candidate:
+    def candidate(self, tuned: bool, graph: bool, padded: bool, quantization: str = "none") -> Candidate:
         def prepare(row: Row) -> Prepared:
-            encoder, batch = self.encoders[tuned], self.batch(row, not padded, tuned)
+            if quantization != "none" and self.config.dtype != "float16":
+                raise NotApplicable("quantized layers are timed in float16 here")
+            encoder, batch = self.encoder(quantization, tuned), self.batch(row, not padded, quantization, tuned)
 
             def forward() -> None:
                 encoder.forward(batch)
@@ -57,7 +70,9 @@ class _Ours:
             return Prepared(output, lambda: self.gpu.median_ms(run))
 
         mode = ("CUDA graph" if graph else "calls") + (", tuned" if tuned else "")
-        return Candidate("ours", mode, padded, prepare)
+        if quantization == "none":
+            return Candidate("ours", mode, padded, prepare)
+        return Candidate(f"8-bit {quantization}", mode, padded, prepare, limit=QUANTIZED_LIMIT)
 
 
 def start(case: Case) -> Family:
@@ -74,6 +89,7 @@ def start(case: Case) -> Family:
         for tuned in ((False, True) if case.options["tune"] else (False,))
         for graph in (False, True)
     ]
+    candidates += [ours.candidate(False, True, False, quantization) for quantization in case.options["quantization"]]
     driver = "{}.{}".format(*gpu.driver_version)
     versions = f"tf_fastbert C ABI ({os.path.basename(library)}), driver for CUDA {driver}"
     return Family(versions, gpu.name, candidates, ours.batches.clear)

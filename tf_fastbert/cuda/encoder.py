@@ -16,7 +16,7 @@ STORAGE = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16} 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """What FastBertConfig holds, in words; see abi.DTYPES, ACTIVATIONS, LAYER_NORMS and PRECISIONS."""
+    """What FastBertConfig holds, in words; see abi.DTYPES, ACTIVATIONS, LAYER_NORMS, PRECISIONS and QUANTIZATIONS."""
 
     num_layers: int
     num_heads: int
@@ -28,6 +28,7 @@ class EncoderConfig:
     precision: str = "default"
     all_layers: bool = False
     epsilon: float = 1e-12
+    quantization: str = "none"
 
     @property
     def hidden_size(self) -> int:
@@ -49,6 +50,7 @@ class EncoderConfig:
             dtype=abi.DTYPES[self.dtype],
             precision=abi.PRECISIONS[self.precision],
             all_layers=int(self.all_layers),
+            quantization=abi.QUANTIZATIONS[self.quantization],
         )
 
 
@@ -65,6 +67,25 @@ def random_layers(config: EncoderConfig, seed: int = 0) -> list[dict[str, np.nda
         else:
             layer[name] = values.astype(STORAGE[config.dtype])
     return [layer] * config.num_layers
+
+
+def quantize_layer(layer: Mapping[str, np.ndarray], quantization: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A layer's weights for a quantized encoder, and its kernels' ranges, float32 [output channels] by abi.KERNEL_NAMES.
+
+    Int8 modes: kernels in int8, mode 1 with a range for each output channel, mode 2 with one. FP8: kernels as they are.
+
+    Args:
+      layer: float16 or float32 arrays by abi.WEIGHT_NAMES.
+    """
+    weights, ranges = dict(layer), {}
+    for name in abi.KERNEL_NAMES:
+        kernel = layer[name].astype(np.float32)
+        largest = np.abs(kernel).max(axis=0)
+        ranges[name] = largest if quantization == "int8_mode1" else np.full_like(largest, largest.max())
+        if quantization != "fp8":
+            scaled = kernel * (127 / ranges[name])
+            weights[name] = np.clip(np.copysign(np.floor(np.abs(scaled) + 0.5), scaled), -127, 127).astype(np.int8)
+    return weights, ranges
 
 
 class Batch:
@@ -100,14 +121,25 @@ class GpuEncoder:
       abi.FastBertError, driver.CudaError: what the C ABI or the driver refused.
     """
 
-    def __init__(self, gpu: Gpu, config: EncoderConfig, layers: Sequence[Mapping[str, np.ndarray]]):
-        """layers: arrays by abi.WEIGHT_NAMES, as STORAGE[dtype]."""
+    def __init__(
+        self,
+        gpu: Gpu,
+        config: EncoderConfig,
+        layers: Sequence[Mapping[str, np.ndarray]],
+        ranges: Sequence[Mapping[str, float]] | None = None,
+    ):
+        """layers: arrays by abi.WEIGHT_NAMES, as STORAGE[dtype]; ranges: of a quantized encoder's layers, by abi.RANGE_NAMES; what
+        is not there is 1."""
         self.gpu, self.config = gpu, config
         library = abi.library()
         self.handle, self.weights = ctypes.c_void_p(), ctypes.c_void_p()
         struct = config.as_struct()
         abi.check(library.fastbert_cuda_create(ctypes.byref(struct), ctypes.byref(self.handle)))
         # The C ABI may go on reading the sources, so they stay.
+        kernel_ranges: list[dict[str, np.ndarray]] = []
+        if ranges is not None:
+            quantized = [quantize_layer(layer, config.quantization) for layer in layers]
+            layers, kernel_ranges = [weights for weights, _ in quantized], [kernels for _, kernels in quantized]
         self._buffers: list[dict[str, Buffer]] = [
             {name: gpu.upload(layer[name]) for name in abi.WEIGHT_NAMES} for layer in layers
         ]
@@ -115,9 +147,23 @@ class GpuEncoder:
             *[abi.LayerWeights(*[buffers[name].address for name in abi.WEIGHT_NAMES]) for buffers in self._buffers]
         )
         self._packed = gpu.empty(library.fastbert_cuda_packed_bytes(self.handle))
-        abi.check(
-            library.fastbert_cuda_pack_weights(self.handle, structs, self._packed.address, gpu.stream, ctypes.byref(self.weights))
-        )
+        weights = ctypes.byref(self.weights)
+        if ranges is None:
+            abi.check(library.fastbert_cuda_pack_weights(self.handle, structs, self._packed.address, gpu.stream, weights))
+        else:
+            range_structs = (abi.LayerRanges * len(layers))(
+                *[
+                    abi.LayerRanges(
+                        *[numbers.get(name, 1.0) for name in abi.RANGE_NAMES], *[kernels[n].ctypes.data for n in abi.KERNEL_NAMES]
+                    )
+                    for numbers, kernels in zip(ranges, kernel_ranges)
+                ]
+            )
+            abi.check(
+                library.fastbert_cuda_pack_quantized_weights(
+                    self.handle, structs, range_structs, self._packed.address, gpu.stream, weights
+                )
+            )
         gpu.synchronize()
 
     def __del__(self) -> None:
