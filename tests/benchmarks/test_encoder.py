@@ -10,14 +10,22 @@ PROGRAM = ROOT / "benchmarks" / "encoder.py"
 
 
 def test_a_wrong_output_is_reported_and_not_timed(fake_cuda: FakeCuda, tmp_path) -> None:
-    arguments = ("--model=minilm", "--rows=2x16", "--peers=fastbert", "--padded", f"--out={tmp_path}")
+    arguments = (
+        "--model=minilm",
+        "--rows=2x16",
+        "--peers=fastbert",
+        "--padded",
+        "--quantization=int8_mode1",
+        f"--out={tmp_path}",
+    )
     result = fake_cuda.run(PROGRAM, *arguments)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "encoder.jsonl").read_text().splitlines()]
-    modes = {(line["mode"], line["padded"]) for line in lines}
+    modes = {(line["mode"], line["padded"]) for line in lines if line["name"] == "ours"}
     assert modes == {(m, p) for m in ("calls", "CUDA graph", "calls, tuned", "CUDA graph, tuned") for p in (False, True)}
     # The stand-in returns its input.
     assert all("its output differs from the reference" in line["not_timed"] for line in lines)
+    assert (lines[-1]["name"], lines[-1]["mode"]) == ("8-bit int8_mode1", "CUDA graph")
     assert lines[0]["device"].startswith("Fake GPU") and lines[0]["row"] == [2, 16]
     assert "| 2 | 16 | 16 |" in result.stdout and (tmp_path / "encoder.md").read_text().startswith("Fake GPU")
 
@@ -39,6 +47,10 @@ def test_an_interpreter_that_is_not_there(fake_cuda: FakeCuda, tmp_path) -> None
 
 
 def test_bad_arguments(fake_cuda: FakeCuda) -> None:
-    for argument, message in (("--peers=torhc", "'torhc' is none of"), ("--python=torch", "is not FAMILY=INTERPRETER")):
+    for argument, message in (
+        ("--peers=torhc", "'torhc' is none of"),
+        ("--python=torch", "is not FAMILY=INTERPRETER"),
+        ("--quantization=int8", "'int8' is none of int8_mode1, int8_mode2, fp8"),
+    ):
         result = fake_cuda.run(PROGRAM, argument)
         assert result.returncode == 2 and message in result.stderr

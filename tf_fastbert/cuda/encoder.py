@@ -128,7 +128,7 @@ class GpuEncoder:
         layers: Sequence[Mapping[str, np.ndarray]],
         ranges: Sequence[Mapping[str, float]] | None = None,
     ):
-        """layers: arrays by abi.WEIGHT_NAMES, as STORAGE[dtype]; ranges: of a quantized encoder's layers, by abi.RANGE_NAMES; what
+        """layers: arrays by abi.WEIGHT_NAMES, as STORAGE[dtype]; ranges: of a quantized encoder, by abi.RANGE_NAMES; what
         is not there is 1."""
         self.gpu, self.config = gpu, config
         library = abi.library()
