@@ -6,6 +6,9 @@ import os
 import time
 
 
+_OLDEST = 600.0  # seconds; a program asks for its age in its first ones
+
+
 class Phases:
     """Seconds by part. The parts follow each other without gaps: mark() ends one, and the next begins."""
 
@@ -34,7 +37,7 @@ class Phases:
 
 
 def process_start() -> float:
-    """When this process began, by time.monotonic(); where /proc does not tell, now."""
+    """When this process began, by time.monotonic(); now, where /proc does not tell or tells what cannot be (some containers)."""
     try:
         with open("/proc/self/stat", encoding="utf-8") as file:
             # The second field, the program's name, may hold blanks and parentheses; the 22nd is the start, in ticks since boot.
@@ -42,4 +45,4 @@ def process_start() -> float:
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return time.monotonic()
-    return time.monotonic() - max(age, 0.0)
+    return time.monotonic() - (age if 0.0 <= age < _OLDEST else 0.0)
