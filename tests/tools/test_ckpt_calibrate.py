@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ pytest.importorskip("bert", reason="bert-tensorflow is not installed")
 
 from tests.quantization.tiny_quantized import tensors
 from tests.wrap import tiny_model
+from tf_fastbert.quantization.examples import ExamplesError, squad_features
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -87,19 +89,33 @@ def test_task_by_percentile(folder: Path) -> None:
     assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith(f"error: --data_dir={folder}/none: ")
 
 
-def test_command_line(folder: Path) -> None:
+def test_help() -> None:
     for tool in ("ckpt_calibrate.py", "ckpt_quantization.py"):
         result = run(tool, "--help")
         assert result.returncode == 0 and f"python tools/{tool}" in result.stdout
-    model = [*tiny_model.model_flags(folder), f"--calibrated_checkpoint={folder}/out.ckpt"]
-    for arguments, message in (
-        (model, "give either --train_file (SQuAD) or --task_name and --data_dir"),
-        ([*model, "--task_name=MRPC"], "--task_name needs --data_dir"),
-        ([*model, "--train_file=x", "--num_examples=0"], "--num_examples must be at least 1"),
-        ([*model, "--train_file=x", "--percentile=101"], "--percentile must be above 0 and at most 100"),
-    ):
-        result = run("ckpt_calibrate.py", *arguments)
-        assert result.returncode == 2 and message in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --train_file (SQuAD) or --task_name and --data_dir"),
+        (["--task_name=MRPC"], "--task_name needs --data_dir"),
+        (["--train_file=x", "--num_examples=0"], "--num_examples must be at least 1"),
+        (["--train_file=x", "--percentile=101"], "--percentile must be above 0 and at most 100"),
+        (["--train_file=x", "--do_lower_case=maybe"], "'maybe' is not true or false"),
+    ],
+)
+def test_command_line(capsys: pytest.CaptureFixture, arguments: list[str], message: str) -> None:
+    tool = runpy.run_path(str(TOOLS / "ckpt_calibrate.py"))
+    files = [f"--{name}=x" for name in ("init_checkpoint", "calibrated_checkpoint", "bert_config_file", "vocab_file")]
+    with pytest.raises(SystemExit):
+        tool["parse_arguments"]([*files, *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_squad(folder: Path) -> None:
     (folder / "no.json").write_text('{"data": 3}')
-    result = run("ckpt_calibrate.py", *model, f"--train_file={folder}/no.json", "--max_seq_length=48")
-    assert result.returncode == 1 and f"error: {folder}/no.json: not a SQuAD file" in result.stderr
+    with pytest.raises(ExamplesError, match="no.json: not a SQuAD file"):
+        squad_features(None, str(folder / "no.json"), None, num_examples=1)
+    with pytest.raises(ExamplesError, match="none.json: No such file"):
+        squad_features(None, str(folder / "none.json"), None, num_examples=1)
