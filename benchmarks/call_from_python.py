@@ -4,7 +4,8 @@
     python benchmarks/call_from_python.py --model minilm --rows 1x32,8x128 --floatx float16
 
 Ways to call: Session.run and Session.make_callable on the TF1 graph; and in a TensorFlow 2 process the same graph's SavedModel,
-loaded: its signature, and a tf.function around it. `host` is the time until Python goes on, `total` until the logits are there as
+loaded: its signature, and a tf.function around it. "frozen" is what tf_fastbert.freeze_session and tf_fastbert.freeze make: the
+same with the weights as constants. `host` is the time until Python goes on, `total` until the logits are there as
 arrays; both are medians. Token ids come from host memory each time. The patched graph's logits are compared with the stock ones
 first. Random weights; about half of each batch is padding. The stock graph is float32 (Google's code knows nothing else).
 Runs on a GPU if TensorFlow sees one.
@@ -107,10 +108,15 @@ def run_tf1(args: argparse.Namespace, folder: pathlib.Path) -> None:
                 session.run(tf.global_variables_initializer())
                 values = {v.op.name: value for v, value in zip(variables, session.run(variables))}
             else:
-                feeds = {v.initializer.inputs[1]: values[v.op.name].astype(v.dtype.base_dtype.as_numpy_dtype) for v in variables}
-                session.run([v.initializer for v in variables], feeds)
+                # A copy in TensorFlow's own memory, as a checkpoint's values are: the op would look through a fed array for
+                # changes on each call.
+                holders = {v.op.name: tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables}
+                assigns = [tf.assign(v, tf.raw_ops.DeepCopy(x=holders[v.op.name])).op for v in variables]
+                feeds = {h: values[n].astype(h.dtype.as_numpy_dtype) for n, h in holders.items()}
+                session.run(assigns, feeds)
             operations = len(tf.graph_util.extract_sub_graph(graph.as_graph_def(), [t.op.name for t in logits]).node)
             call = session.make_callable(list(logits), feed_list=[inputs[n] for n in names])
+            frozen = tf_fastbert.freeze_session(session, list(logits), [inputs[n] for n in names])
             for row in args.rows:
                 features = make_features(*row)
                 got = session.run(list(logits), {inputs[n]: features[n] for n in names})
@@ -130,6 +136,8 @@ def run_tf1(args: argparse.Namespace, folder: pathlib.Path) -> None:
                 report_line(variant, "Session.run", row, times, **more)
                 times = medians(lambda: call(*arrays), lambda result: None, args.seconds)
                 report_line(variant, "make_callable", row, times, **more)
+                times = medians(lambda: frozen(*arrays), lambda result: None, args.seconds)
+                report_line(variant, "frozen callable", row, times, **more)
             tf.saved_model.simple_save(session, str(folder / variant), inputs, {"start": logits[0], "end": logits[1]})
 
 
@@ -137,6 +145,7 @@ def run_tf2(args: argparse.Namespace, folder: pathlib.Path) -> None:
     """The SavedModels of run_tf1, loaded."""
     import tensorflow as tf
 
+    import tf_fastbert
     from tf_fastbert import ops
 
     ops.load_library()
@@ -144,9 +153,10 @@ def run_tf2(args: argparse.Namespace, folder: pathlib.Path) -> None:
         loaded = tf.saved_model.load(str(folder / variant))
         signature = loaded.signatures["serving_default"]
         function = tf.function(lambda **features: signature(**features))
+        frozen = tf_fastbert.freeze(signature)
         for row in args.rows:
             features = make_features(*row)
-            for way, target in (("SavedModel's signature", signature), ("tf.function", function)):
+            for way, target in (("SavedModel's signature", signature), ("tf.function", function), ("frozen function", frozen)):
 
                 def call(target: Callable[..., Any] = target, features: dict[str, np.ndarray] = features) -> Any:
                     return target(**{n: tf.constant(value) for n, value in features.items()})

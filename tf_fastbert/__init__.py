@@ -24,6 +24,8 @@ _MEMBERS = {
     "fast_bert_embedding": "ops",
     "LayerWeights": "ops",
     "build_info": "ops",
+    "freeze": "freezing",
+    "freeze_session": "freezing",
     "encoder": "encoder",
     "BertEncoder": "encoder",
     "GOOGLE_NAMES": "encoder",

@@ -120,8 +120,18 @@ class BertEncoder(tf.Module):
         hidden_states = tf.convert_to_tensor(hidden_states, self.dtype)
         if sequence_length is None:
             sequence_length = ops.full_length(hidden_states)
+        if tf.executing_eagerly():
+            # One call instead of one for each of the weights: an eager op reads each variable by itself.
+            return self.encode(hidden_states, tf.cast(sequence_length, tf.int32))
         return ops.fast_bert_encoder(hidden_states, sequence_length, self.layers, **self._attributes)
 
 
 def _variable(value: Any, name: str) -> tf.Variable:
-    return value if isinstance(value, tf.Variable) else tf.Variable(value, trainable=False, name=name)
+    if isinstance(value, tf.Variable):
+        return value
+    if tf.executing_eagerly():
+        # A tensor made of an array keeps NumPy's memory, and so would the variable. The op cannot know that nobody writes there,
+        # and would look through all weights for changes on each call on a CPU.
+        with tf.device("/CPU:0"):
+            value = tf.raw_ops.DeepCopy(x=tf.convert_to_tensor(value))
+    return tf.Variable(value, trainable=False, name=name)
