@@ -67,7 +67,7 @@ Status CheckConfig(const FastBertConfig& c) {
 }
 
 // Below this quantized products are not faster: there the time goes into launches and into reading the weights.
-constexpr int kMinQuantizedRows = 1024;
+constexpr int kMinQuantizedRows = 512;
 
 bool FitsQuantizedKernels(const FastBertConfig& config, const Dimensions& d) {
   return config.dtype != FASTBERT_FLOAT32 && d.head == d.padded_head && d.hidden % 32 == 0 && d.inner % 32 == 0 &&

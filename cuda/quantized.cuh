@@ -15,8 +15,8 @@ struct Int8 {};  // products accumulate in int32
 struct E4M3 {};  // products accumulate in float32
 
 __device__ __forceinline__ void LoadFloats(const float* from, float (&values)[8]) {
-  const float4 low = __ldg(reinterpret_cast<const float4*>(from));
-  const float4 high = __ldg(reinterpret_cast<const float4*>(from) + 1);
+  const float4 low = *reinterpret_cast<const float4*>(from);
+  const float4 high = *(reinterpret_cast<const float4*>(from) + 1);
   values[0] = low.x, values[1] = low.y, values[2] = low.z, values[3] = low.w;
   values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
 }

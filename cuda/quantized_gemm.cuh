@@ -30,7 +30,8 @@ struct QuantizedGemmTile {
   static constexpr int kStageBytes = kInputBytes + kWeightBytes;
   static constexpr int kMaxStages = 200 * 1024 / kStageBytes;
   static constexpr int kStages = kMaxStages > 7 ? 7 : kMaxStages;
-  static constexpr int kSharedBytes = kStages * kStageBytes + 1024 + kStages * 16;
+  static constexpr int kParameterBytes = 2 * kN * 4;  // scale and bias of a warpgroup's tile
+  static constexpr int kSharedBytes = 1024 + kStages * (kStageBytes + 16) + 2 * kParameterBytes;
   static constexpr int kThreads = 384;
   static constexpr int kCopyRegisters = kN > 128 ? 24 : 40;  // a thread of the copying warpgroup, and of the others
   static constexpr int kRegisters = kN > 128 ? 240 : 232;
@@ -71,16 +72,18 @@ __device__ __forceinline__ uint2 ActivateAndQuantize(const float (&v)[8], const 
   return Quantizer<Format>::Pack8(y);
 }
 
-// Results of one thread: for every 32 columns, eight of them side by side in two rows.
+// Results of one thread: for every 32 columns, eight of them side by side in two rows. parameters: scale[kN], then bias[kN] of the
+// tile, in shared memory: loading them here from global memory made the epilogue two or three times as long.
 template <typename Format, typename Out, int kN>
-__device__ __forceinline__ void StoreResults(const QuantizedGemmProblem& p, const uint32_t (&d)[kN / 2], int row, int column) {
-  const int lane_column = column + threadIdx.x % 4 * 8;
+__device__ __forceinline__ void StoreResults(const QuantizedGemmProblem& p, const float* parameters, const uint32_t (&d)[kN / 2],
+                                             int row, int column) {
+  const int lane = threadIdx.x % 4 * 8;
 #pragma unroll
   for (int g = 0; g < kN / 32; ++g) {
     if (column + g * 32 >= p.n) break;
     float scale[8], bias[8];
-    LoadFloats(p.scale + lane_column + g * 32, scale);
-    LoadFloats(p.bias + lane_column + g * 32, bias);
+    LoadFloats(parameters + lane + g * 32, scale);
+    LoadFloats(parameters + kN + lane + g * 32, bias);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       if (row + 8 * h >= p.m) continue;
@@ -90,7 +93,7 @@ __device__ __forceinline__ void StoreResults(const QuantizedGemmProblem& p, cons
         const uint32_t sum = d[g * 16 + i / 2 * 4 + h * 2 + i % 2];
         v[i] = Quantizer<Format>::Accumulated(sum) * scale[i] + bias[i];
       }
-      Out* to = static_cast<Out*>(p.output) + static_cast<int64_t>(row + 8 * h) * p.n + lane_column + g * 32;
+      Out* to = static_cast<Out*>(p.output) + static_cast<int64_t>(row + 8 * h) * p.n + column + lane + g * 32;
       if constexpr (sizeof(Out) == 1) {
         *reinterpret_cast<uint2*>(to) = ActivateAndQuantize<Format>(v, p.activation, p.output_scale);
       } else {
@@ -155,6 +158,8 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
     TakeRegisters<Tile::kRegisters>();
     const int group = threadIdx.x / 128 - 1;
     const bool leader = threadIdx.x % 128 == 0;
+    float* parameters = reinterpret_cast<float*>(unaligned + (shared - SharedAddress(unaligned)) +
+                                                 Tile::kStages * (Tile::kStageBytes + 16) + group * Tile::kParameterBytes);
     // Releases a stage to both blocks' copying threads.
     const auto release = [&](int s) {
       if (leader) {
@@ -179,7 +184,13 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
     for (int tile = first + group * stride; tile < tiles; tile += 2 * stride) {
       uint32_t d[2][kN / 2];  // 64 rows each
       int previous = 0;
-      asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
+      const int column = tile % tiles_n * kN;
+      asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory");  // the previous tile's parameters have been used
+      for (int i = threadIdx.x % 128; i < kN; i += 128) {
+        parameters[i] = column + i < p.n ? p.scale[column + i] : 0.0f;
+        parameters[kN + i] = column + i < p.n ? p.bias[column + i] : 0.0f;
+      }
+      asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");  // this warpgroup's turn
       for (int step = 0; step < steps; ++step) {
         BarrierWait(full + stage * 8, parity);
         const uint32_t from = shared + stage * Tile::kStageBytes;
@@ -208,8 +219,8 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
       KeepInPlace(d[1]);
       skip(steps);
       const int row = (tile / tiles_n * 2 + rank) * Tile::kM + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-      StoreResults<Format, Out, kN>(p, d[0], row, tile % tiles_n * kN);
-      StoreResults<Format, Out, kN>(p, d[1], row + 64, tile % tiles_n * kN);
+      StoreResults<Format, Out, kN>(p, parameters, d[0], row, column);
+      StoreResults<Format, Out, kN>(p, parameters, d[1], row + 64, column);
     }
   }
   __syncwarp();
