@@ -67,4 +67,4 @@ def test_all_files(run_squad: Any, path: Path, tmp_path: Path) -> None:  # noqa:
     if path.suffix == ".gz":
         (tmp_path / "squad.json").write_bytes(gzip.decompress(path.read_bytes()))
         path = tmp_path / "squad.json"
-    assert check(run_squad, path, VOCAB, True, 384, 128, 64) > 1000
+    assert check(run_squad, path, VOCAB, True, 384, 128, 64) > 100
