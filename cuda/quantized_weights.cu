@@ -23,14 +23,17 @@ constexpr int kTile = 64;
 // The six kernels of a layer in the order in which their columns follow each other in the arrays of scales and biases.
 using W = FastBertLayerWeights;
 using R = FastBertLayerRanges;
+using WeightField = const void* W::*;
+using AmaxField = const float* R::*;
+using RangeField = float R::*;
 struct Kernel {
   const char* name;
   GemmSite site;
   int part;  // of the QKV product: 0, 1, 2
-  const void* W::*kernel;
-  const void* W::*bias;
-  const float* R::*amax;
-  float R::*input_amax;
+  WeightField kernel;
+  WeightField bias;
+  AmaxField amax;
+  RangeField input_amax;
 };
 constexpr Kernel kKernelList[kKernels] = {
     {"query_kernel", kGemmQkv, 0, &W::query_kernel, &W::query_bias, &R::query_kernel, &R::attention_input},

@@ -20,7 +20,7 @@ from benchmarks.cuda_encoder import (  # noqa: E402
     random_layers,
     reference,
 )
-from tests.gpu.cuda_cases import GUARD, Case, check_guard, guarded, mask_of, relative_error  # noqa: E402
+from tests.gpu.cuda_cases import GUARD, POISON, Case, check_guard, guarded, mask_of, relative_error  # noqa: E402
 from tests.gpu.quantized_reference import calibrate, quantize_kernels, quantized_reference  # noqa: E402
 
 try:
@@ -36,7 +36,7 @@ HAS_KERNELS = torch.cuda.get_device_capability() == (9, 0)
 
 
 def run(case: Case, layers, ranges, inputs: torch.Tensor) -> torch.Tensor:
-    """One pass on poisoned memory; checks what must hold exactly."""
+    """Passes on poisoned memory; checks what must hold exactly."""
     config, mask = case.config, mask_of(case)
     encoder = CudaEncoder(config)
     packed = guarded(encoder.packed_bytes())
@@ -46,19 +46,25 @@ def run(case: Case, layers, ranges, inputs: torch.Tensor) -> torch.Tensor:
     workspace = guarded(size)
     buffer = guarded(inputs.element_size() * torch.Size(shape).numel())
     output = buffer[:-GUARD].view(config.dtype).view(shape)
-    encoder.forward(
-        weights,
-        inputs,
-        output,
-        workspace,
-        lengths=case.lengths,
-        mask=mask if case.holes else None,
-        remove_padding=case.remove_padding,
-        workspace_bytes=size,
-    )
-    torch.cuda.synchronize()
-    check_guard(buffer, "output")
-    check_guard(workspace, "workspace")
+    first = None
+    for _ in range(3):  # the third is replayed from a graph, where rows are few
+        workspace.fill_(POISON)
+        buffer.fill_(POISON)
+        encoder.forward(
+            weights,
+            inputs,
+            output,
+            workspace,
+            lengths=case.lengths,
+            mask=mask if case.holes else None,
+            remove_padding=case.remove_padding,
+            workspace_bytes=size,
+        )
+        torch.cuda.synchronize()
+        check_guard(buffer, "output")
+        check_guard(workspace, "workspace")
+        first = output.clone() if first is None else first
+        assert torch.equal(first.view(torch.uint8), output.view(torch.uint8)), "two passes differ"
     check_guard(packed, "packed weights")
     padding = (mask == 0).cuda().expand(shape[:-1])
     assert not bool(output[padding].view(torch.uint8).any()), "rows of padding are not zero"
@@ -192,11 +198,3 @@ def test_refusals() -> None:
         PackedWeights(encoder, quantized, ranges=broken)
     with pytest.raises(FastBertError, match="min_quantized_rows = -1"):
         CudaEncoder(dataclasses.replace(config, min_quantized_rows=-1))
-
-
-def test_two_passes_are_alike() -> None:
-    config = dataclasses.replace(SMALL, quantization="int8_mode2", min_quantized_rows=1)
-    case = Case(6, config, 5, 77, (77, 1, 30, 64, 65), False, True)
-    _, quantized, ranges, inputs, _ = prepare(case)
-    first = run(case, quantized, ranges, inputs)
-    assert torch.equal(first.view(torch.uint8), run(case, quantized, ranges, inputs).view(torch.uint8))
