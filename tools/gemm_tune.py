@@ -45,7 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         metavar="NUMBER",
         help="none, or the six of FasterTransformer's bert_gemm: batch seq_len head_number size_per_head data_type (0: float32, "
-        "1: float16, 2: bfloat16) int8_mode (0); the inner size is then four times the hidden size",
+        "1: float16, 2: bfloat16) int8_mode (0 to 3); the inner size is then four times the hidden size",
     )
     parser.add_argument("--bert_config_file", metavar="FILE", help="the model's bert_config.json (default: BERT-base)")
     parser.add_argument("--floatx", choices=TYPES, default="float16", help="type of the encoder (default: float16)")
@@ -70,8 +70,8 @@ def use_numbers(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> 
             parser.error(f"{name} is {number}, expected 1 or more")
     if data_type not in (0, 1, 2):
         parser.error(f"data_type is {data_type}, expected 0 (float32), 1 (float16) or 2 (bfloat16)")
-    if int8_mode != 0:
-        parser.error(f"int8_mode is {int8_mode}: only products in floating point are tuned; use 0")
+    if int8_mode not in (0, 1, 2, 3):
+        parser.error(f"int8_mode is {int8_mode}, expected 0, 1, 2 or 3")
     if parsed.bert_config_file:
         parser.error("--bert_config_file and the six numbers both say what the model is; give one of them")
     parsed.floatx, parsed.max_tokens = TYPES[data_type], batch * seq_len
@@ -114,6 +114,8 @@ def run(args: argparse.Namespace) -> None:
     if args.check:
         check(args.check, config)
         return
+    if args.numbers and args.numbers[-1] != 0:
+        print("8-bit products are kernels of our own, with nothing to tune; tuned are the others, which small batches use")
     gpu = Gpu()
     counts = tuning.bucket_ends(args.max_tokens)
     print(f"{gpu.name}, {library_path()}: {len(counts)} ranges of token counts up to {counts[-1]}", flush=True)

@@ -2,8 +2,8 @@
 
 "calls": forward passes queued one behind the other, as a program makes them; the library decides by the number of tokens how a
 pass runs (ordinary launches, a CUDA graph of its own, one persistent kernel). "CUDA graph": the same captured by the caller and
-replayed. "tuned": after fastbert_cuda_tune. Quantized: 8-bit products where they pay, with ranges that hold all of the checked
-sequences' values.
+replayed. "layers": the same, but never as one kernel. "tuned": after fastbert_cuda_tune. Quantized: 8-bit products where they
+pay, with ranges that hold all of the checked sequences' values.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from tf_fastbert.cuda import abi
 from tf_fastbert.cuda.driver import CudaError, Gpu
 from tf_fastbert.cuda.encoder import Batch, EncoderConfig, GpuEncoder
 
+MAX_PERSISTENT_TOKENS = 1024  # the persistent kernel is for fewer
 QUANTIZED_LIMIT = 0.25  # random weights are hard on 8 bits; accuracy is measured on real tasks, this tells right from wrong
 
 
@@ -30,31 +32,38 @@ class _Ours:
         precision = "tf32" if case.dtype == "tf32" else "default"
         self.case, self.gpu = case, gpu
         self.config = EncoderConfig(layers, heads, size, inner, dtype=case.storage_dtype, precision=precision)
-        self.encoders: dict[tuple[str, bool], GpuEncoder] = {}
-        self.batches: dict[tuple[str, bool, str, bool], Batch] = {}
+        self.encoders: dict[tuple[str, bool, str], GpuEncoder] = {}
+        self.batches: dict[tuple[Any, ...], Batch] = {}
 
-    def encoder(self, quantization: str, tuned: bool) -> GpuEncoder:
-        key = (quantization, tuned)  # tuning changes an encoder
+    def encoder(self, quantization: str, tuned: bool, kernels: str) -> GpuEncoder:
+        key = (quantization, tuned, kernels)  # tuning and choosing kernels change an encoder
         if key not in self.encoders:
             config = dataclasses.replace(self.config, quantization=quantization)
             ranges = None if quantization == "none" else self.case.ranges()
             self.encoders[key] = GpuEncoder(self.gpu, config, self.case.layers, ranges)
+            if kernels != "fastest":
+                self.encoders[key].choose_kernels(kernels)
         return self.encoders[key]
 
-    def batch(self, row: Row, remove_padding: bool, quantization: str, tuned: bool) -> Batch:
-        key = (row.name, remove_padding, quantization, tuned)
+    def batch(self, row: Row, remove_padding: bool, quantization: str, tuned: bool, kernels: str) -> Batch:
+        key = (row.name, remove_padding, quantization, tuned, kernels)
         if key not in self.batches:
-            encoder = self.encoder(quantization, tuned)
+            encoder = self.encoder(quantization, tuned, kernels)
             self.batches[key] = encoder.batch(self.case.input(row), row.lengths, remove_padding)
             if tuned:
                 encoder.tune(row.tokens if remove_padding else row.batch * row.seq_len)
         return self.batches[key]
 
-    def candidate(self, tuned: bool, graph: bool, padded: bool, quantization: str = "none") -> Candidate:
+    def candidate(
+        self, tuned: bool, graph: bool, padded: bool, quantization: str = "none", kernels: str = "fastest"
+    ) -> Candidate:
         def prepare(row: Row) -> Prepared:
+            if kernels == "layers" and row.tokens > MAX_PERSISTENT_TOKENS:
+                raise NotApplicable("so many tokens always run in layers")
             if quantization != "none" and self.config.dtype != "float16":
                 raise NotApplicable("quantized layers are timed in float16 here")
-            encoder, batch = self.encoder(quantization, tuned), self.batch(row, not padded, quantization, tuned)
+            encoder = self.encoder(quantization, tuned, kernels)
+            batch = self.batch(row, not padded, quantization, tuned, kernels)
 
             def forward() -> None:
                 encoder.forward(batch)
@@ -69,7 +78,7 @@ class _Ours:
 
             return Prepared(output, lambda: self.gpu.median_ms(run))
 
-        mode = ("CUDA graph" if graph else "calls") + (", tuned" if tuned else "")
+        mode = ("CUDA graph" if graph else "calls") + (", tuned" if tuned else "") + (", layers" if kernels == "layers" else "")
         if quantization == "none":
             return Candidate("ours", mode, padded, prepare)
         return Candidate(f"8-bit {quantization}", mode, padded, prepare, limit=QUANTIZED_LIMIT)
@@ -89,6 +98,7 @@ def start(case: Case) -> Family:
         for tuned in ((False, True) if case.options["tune"] else (False,))
         for graph in (False, True)
     ]
+    candidates.append(ours.candidate(False, True, False, kernels="layers"))
     candidates += [ours.candidate(False, True, False, quantization) for quantization in case.options["quantization"]]
     driver = "{}.{}".format(*gpu.driver_version)
     versions = f"tf_fastbert C ABI ({os.path.basename(library)}), driver for CUDA {driver}"

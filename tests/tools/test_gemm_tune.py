@@ -38,8 +38,9 @@ def test_the_table_goes_where_the_op_looks(fake_cuda: FakeCuda, tmp_path) -> Non
 
 
 def test_numbers_of_bert_gemm(fake_cuda: FakeCuda, tmp_path) -> None:
-    result = fake_cuda.run(TOOL, 2, 20, 2, 8, 1, 0, f"--output={tmp_path}/table.txt")
+    result = fake_cuda.run(TOOL, 2, 20, 2, 8, 1, 1, f"--output={tmp_path}/table.txt")
     assert result.returncode == 0, result.stderr
+    assert "8-bit products are kernels of our own" in result.stdout
     assert tuned(result.stderr) == [16, 32, 48]
     assert "gemm 64 48" in (tmp_path / "table.txt").read_text()  # the inner size is 4 x 2 x 8
     assert f"export TF_FASTBERT_GEMM_TABLES={tmp_path}/table.txt" in result.stdout
@@ -64,7 +65,7 @@ def test_check(fake_cuda: FakeCuda, tmp_path) -> None:
     "arguments, message",
     [
         ((1, 2, 3), "expected no number or six (batch seq_len head_number size_per_head data_type int8_mode), got 3"),
-        ((8, 128, 12, 64, 1, 1), "int8_mode is 1: only products in floating point are tuned"),
+        ((8, 128, 12, 64, 1, 4), "int8_mode is 4, expected 0, 1, 2 or 3"),
         ((8, 128, 12, 64, 3, 0), "data_type is 3, expected 0 (float32), 1 (float16) or 2 (bfloat16)"),
         ((8, 0, 12, 64, 1, 0), "seq_len is 0, expected 1 or more"),
         (("--max_tokens=0",), "--max_tokens is 0, expected 1 or more"),

@@ -13,6 +13,7 @@ ACTIVATIONS = {"gelu_tanh": 0, "gelu_erf": 1, "relu": 2}
 LAYER_NORMS = {"post": 0, "pre": 1}
 PRECISIONS = {"default": 0, "tf32": 1}
 QUANTIZATIONS = {"none": 0, "int8_mode1": 1, "int8_mode2": 2, "fp8": 3}
+KERNELS = {"fastest": 0, "layers": 1, "persistent": 2}
 STEP_NAMES = (  # FastBertStepKind
     "nothing",
     "layout",
@@ -173,6 +174,7 @@ _FUNCTIONS = {
     "free_weights": (None, [_POINTER]),
     "workspace_bytes": (_SIZE, [_POINTER, _I32, _I32, _I32, _I32]),
     "forward": (_I32, [_POINTER, _POINTER, ctypes.POINTER(Call), _POINTER, _SIZE, _POINTER]),
+    "choose_kernels": (_I32, [_POINTER, _I32]),
     "tune": (_I32, [_POINTER, _POINTER, _I32, _POINTER, _SIZE, _POINTER]),
     "profile": (
         _I32,

@@ -193,6 +193,13 @@ class GpuEncoder:
         """The output of the last pass, as STORAGE[dtype]: [B, S, H], or [L, B, S, H]."""
         return self.gpu.download(batch.output, batch.shape, STORAGE[self.config.dtype])
 
+    def choose_kernels(self, kernels: str) -> None:
+        """Which kernels passes use from now on: "fastest" (the default), "layers", a launch for each step, or "persistent", one
+        kernel for all, where that is supported. A library that has no such kernel has nothing to choose."""
+        library = abi.library()
+        if hasattr(library, "fastbert_cuda_choose_kernels"):
+            abi.check(library.fastbert_cuda_choose_kernels(self.handle, abi.KERNELS[kernels]))
+
     def tune(self, num_tokens: int) -> None:
         """Times the products' algorithms for about that many tokens and keeps the fastest."""
         library = abi.library()

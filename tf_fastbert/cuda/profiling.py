@@ -34,13 +34,15 @@ class StepTime:
 @dataclasses.dataclass(frozen=True)
 class Profile:
     """steps: by kind, in the order of a layer; layers: milliseconds by layer and kind; event_ms: what measuring added to each
-    step, already subtracted; calls_ms: one pass among others as the library runs it, graph_ms: as a CUDA graph of the caller."""
+    step, already subtracted; calls_ms: one pass among others as the library runs it; layers_ms: as a CUDA graph of the steps;
+    persistent_ms: as one kernel; about the same as layers_ms where the library has none for this batch."""
 
     steps: list[StepTime]
     layers: list[dict[str, float]]
     event_ms: float
     calls_ms: float
-    graph_ms: float
+    layers_ms: float
+    persistent_ms: float
 
 
 def step_work(config: EncoderConfig, name: str, rows: int, lengths: Sequence[int]) -> tuple[float, float]:
@@ -72,17 +74,21 @@ def profile(
     busy = gpu.empty(_BUSY_BYTES)
     for _ in range(3):
         encoder.forward(batch)
+    calls_ms = gpu.median_ms(lambda: encoder.forward(batch))
+    graph_ms = {}
+    for kernels in ("persistent", "layers"):
+        encoder.choose_kernels(kernels)
+        graph_ms[kernels] = gpu.median_ms(gpu.capture(lambda: encoder.forward(batch)))
     runs = []
     for _ in range(passes):
         for _ in range(_BUSY_FILLS):  # the GPU is still at this while the host queues the pass
             gpu.fill(busy, 0)
         runs.append(encoder.profile(batch))
-    calls_ms = gpu.median_ms(lambda: encoder.forward(batch))
-    graph_ms = gpu.median_ms(gpu.capture(lambda: encoder.forward(batch)))
+    encoder.choose_kernels("fastest")
     # An event holds up the next kernel by one to four microseconds, more the shorter the kernels are; two events with nothing in
     # between do not show that. What the steps take together beyond a pass without events is taken off in equal parts.
     medians = [statistics.median(run[i][2] for run in runs) for i, (name, _, _) in enumerate(runs[0]) if name != "nothing"]
-    event_ms = max(0.0, sum(medians) - graph_ms) / len(medians)
+    event_ms = max(0.0, sum(medians) - graph_ms["layers"]) / len(medians)
 
     rows = sum(lengths) if remove_padding else len(lengths) * seq_len
     layers: list[dict[str, float]] = [{} for _ in range(config.num_layers)]
@@ -97,7 +103,7 @@ def profile(
     for name, times in totals.items():
         flops, moved = step_work(config, name, rows, lengths)
         steps.append(StepTime(name, len(times), sum(times), flops * len(times), moved * len(times)))
-    return Profile(steps, layers, event_ms, calls_ms, graph_ms)
+    return Profile(steps, layers, event_ms, calls_ms, graph_ms["layers"], graph_ms["persistent"])
 
 
 def markdown(result: Profile, num_layers: int, ceilings: Ceilings | None) -> str:
