@@ -1,8 +1,9 @@
-"""The quantized encoder in NumPy, with integer arithmetic, written from the definition and apart from the op and the training graph.
+"""The quantized encoder in NumPy, with integer arithmetic, written from the definition and apart from the op and the training
+graph.
 
-x becomes clamp(round(x * 127 / amax), -127, 127), ties to even; a product is an int32 sum of int8 products, times one float for each
-output channel, plus the bias. The attention, LayerNorm and activations are float32. In mode 2 the residual connections carry the
-quantized inputs of the sublayers, and what is added to them was rounded before its bias. fp8: E4M3 in place of int8.
+x becomes clamp(round(x * 127 / amax), -127, 127), ties to even; a product is an int32 sum of int8 products, times one float for
+each output channel, plus the bias. The attention, LayerNorm and activations are float32. In mode 2 the residual connections
+carry the quantized inputs of the sublayers, and what is added to them was rounded before its bias. fp8: E4M3 in place of int8.
 """
 
 from __future__ import annotations

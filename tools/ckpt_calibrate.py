@@ -7,8 +7,8 @@
 
     python tools/ckpt_calibrate.py ... --task_name=MRPC --data_dir=GLUE/MRPC
 
-Then quantize the copy with tools/ckpt_quantization.py: --int8_mode=1 after ft1, 2 after ft2, 3 after ft3, --precision=fp8 after fp8.
-Use training data, of the kind that the model will see. Needs no GPU.
+Then quantize the copy with tools/ckpt_quantization.py: --int8_mode=1 after ft1, 2 after ft2, 3 after ft3, --precision=fp8 after
+fp8. Use training data, of the kind that the model will see. Needs no GPU.
 """
 
 from __future__ import annotations

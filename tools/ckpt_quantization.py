@@ -5,8 +5,8 @@
         --quantized_checkpoint=squad_int8/model.ckpt --int8_mode=1
 
 The input has quantizers: from tools/ckpt_calibrate.py, or from training with --quant_mode. It may be float32, float16 or bfloat16
-(tools/ckpt_type_convert.py); all but the kernels keeps its type. Run the output with examples/run_squad_wrap.py --int8_mode=... and
-the same --floatx. With --precision=fp8 the kernels stay as they are: they are scaled to FP8 when the model is loaded.
+(tools/ckpt_type_convert.py); all but the kernels keeps its type. Run the output with examples/run_squad_wrap.py --int8_mode=...
+and the same --floatx. With --precision=fp8 the kernels stay as they are: they are scaled to FP8 when the model is loaded.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def main() -> None:
         print(f"warning: {100 * share:.1f} % of {name} lie outside its range and are clipped", file=sys.stderr)
     print(
         f"{arguments.quantized_checkpoint}: {report.layers} layers, "
-        f"{'fp8' if mode == 'fp8' else f'int8_mode {mode}'}, {report.bytes_after / 1e6:.1f} MB (from {report.bytes_before / 1e6:.1f} "
-        f"MB without optimizer slots), {len(report.dropped)} variables of quantizers and optimizers left out, {report.seconds:.1f} s"
+        f"{'fp8' if mode == 'fp8' else f'int8_mode {mode}'}, {report.bytes_after / 1e6:.1f} MB (from "
+        f"{report.bytes_before / 1e6:.1f} MB without optimizer slots), {len(report.dropped)} variables of quantizers and "
+        f"optimizers left out, {report.seconds:.1f} s"
     )
 
 

@@ -1,4 +1,5 @@
-"""The encoder with hooks: Google's numbers when they do nothing, rounded ones and straight-through gradients when they quantize."""
+"""The encoder with hooks: Google's numbers when they do nothing, rounded ones and straight-through gradients when they
+quantize."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Three ways to the same numbers: the training graph with fake quantizers, integer arithmetic in NumPy, and the op on int8 weights."""
+"""Three ways to the same numbers: the training graph with fake quantizers, integer arithmetic in NumPy, and the op on int8
+weights."""
 
 from __future__ import annotations
 
@@ -100,8 +101,8 @@ def test_op_against_integers(tf1: Any, modeling: Any, tmp_path: Any, device: str
             all_layers=True,
         )
         output = session.run(output)
-    # Layer by layer, each from what the op gave it: errors of one do not add to those of the next. A backend may keep the sums and the
-    # residual stream of mode 2 in more than int8; then it does what mode 1 does.
+    # Layer by layer, each from what the op gave it: errors of one do not add to those of the next. A backend may keep the sums
+    # and the residual stream of mode 2 in more than int8; then it does what mode 1 does.
     errors = []
     for mode in {"int8_mode1", QUANTIZATION[name]}:
         inputs = [embedded, *output[:-1]]

@@ -106,7 +106,7 @@ def test_training_for_quantization(ended: dict[str, Ended], folder: Path) -> Non
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("plain as int8", "without quantizers, .* --int8_mode=1: calibrate it with tools/ckpt_calibrate.py --quant_mode=ft1, then"),
+        ("plain as int8", "without quantizers, .*: calibrate it with tools/ckpt_calibrate.py --quant_mode=ft1, then"),
         ("calibrated as int8", "quantize it with tools/ckpt_quantization.py --int8_mode=2"),
         ("int8 as plain", "an int8 checkpoint, .*: run with --int8_mode=1, 2 or 3"),
         ("int8 as fp8", "an int8 checkpoint, which does not go with --precision=fp8"),

@@ -56,8 +56,8 @@ def patch(
       modeling: Google's modeling module: bert.modeling, or a copy under any name.
       floatx: "float32", "float16" or "bfloat16": type of the variables and of the encoder.
       remove_padding: compute only valid tokens; the result is the same with False.
-      precision: "default", "tf32" or "float32": of float32 matrix products on a GPU; see tf_fastbert.fast_bert_encoder. "fp8": matrix
-        products in E4M3, for a checkpoint with amaxLists (tools/ckpt_quantization.py --precision=fp8).
+      precision: "default", "tf32" or "float32": of float32 matrix products on a GPU; see tf_fastbert.fast_bert_encoder. "fp8":
+        matrix products in E4M3, for a checkpoint with amaxLists (tools/ckpt_quantization.py --precision=fp8).
       custom_mask: "refuse" or "stock": what happens to an attention mask that create_attention_mask_from_input_mask did not
         make: an error, or Google's own encoder (float32 only).
       run_squad: Google's run_squad module, or a copy under any name, whose create_model shall give padding the lowest logits:

@@ -28,7 +28,12 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
     original = modeling.transformer_model
     if options.quant_mode:
         quantized = graph.make_transformer_model(modeling, FakeQuantizer(BY_NAME[options.quant_mode]))
-        return functools.wraps(original)(lambda *args, **kwargs: (original if context.is_teacher() else quantized)(*args, **kwargs))
+
+        @functools.wraps(original)
+        def fake_quantized(*args: Any, **kwargs: Any) -> Any:
+            return (original if context.is_teacher() else quantized)(*args, **kwargs)
+
+        return fake_quantized
 
     @functools.wraps(original)
     def transformer_model(

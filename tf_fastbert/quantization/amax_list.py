@@ -92,7 +92,8 @@ def build(
         value = np.float32(next_input if field == _NEXT else activations[field])
         _check(field, value)
         amax[field] = value
-        list_.append(np.array([value, value / np.float32(127), value / np.float32(127) / np.float32(127), np.float32(127) / value]))
+        top = np.float32(127)
+        list_.append(np.array([value, value / top, value / top / top, top / value]))
     list_.append(np.zeros(4 * _SLOTS - 4 * len(amax)))
     for field, width in _widths(hidden_size, inner_size).items():
         if field not in kernels:

@@ -155,8 +155,8 @@ def load_variables(tf: Any, session: Any, checkpoint: str | os.PathLike) -> None
         stored = reader.variables[name]
         if not stored.dtype.is_floating:
             raise CheckpointError(
-                f"checkpoint {reader.prefix}: variable {name} is {stored.dtype.name}: a quantized checkpoint cannot be calibrated, "
-                "use the float checkpoint that it was made from"
+                f"checkpoint {reader.prefix}: variable {name} is {stored.dtype.name}: a quantized checkpoint cannot be "
+                "calibrated, use the float checkpoint that it was made from"
             )
         if stored.shape != tuple(variable.shape.as_list()):
             raise CheckpointError(

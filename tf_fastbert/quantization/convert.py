@@ -105,7 +105,9 @@ def _check_kind(checkpoint: Checkpoint, mode: int | str) -> None:
     kind = kind_of(checkpoint)
     prefix = checkpoint.prefix
     if not num_layers(checkpoint):
-        raise CheckpointError(f"checkpoint {prefix} has no variables {names.SCOPE}/layer_<i>/...: it is no BERT in Google's format")
+        raise CheckpointError(
+            f"checkpoint {prefix} has no variables {names.SCOPE}/layer_<i>/...: it is no BERT in Google's format"
+        )
     if kind is Kind.PLAIN:
         raise CheckpointError(
             f"checkpoint {prefix} has no quantizers (no .../quant_max): run tools/ckpt_calibrate.py on it first, or train with "
@@ -113,16 +115,17 @@ def _check_kind(checkpoint: Checkpoint, mode: int | str) -> None:
         )
     if kind is Kind.PACKED:
         raise CheckpointError(
-            f"checkpoint {prefix} was quantized by FasterTransformer: int8 bytes, in an order made for one family of GPUs, inside "
-            "float32 variables, from which the weights cannot be had back safely. Quantize the float checkpoint with quantizers that "
-            "it was made from"
+            f"checkpoint {prefix} was quantized by FasterTransformer: int8 bytes, in an order made for one family of GPUs, "
+            "inside float32 variables, from which the weights cannot be had back safely. Quantize the float checkpoint with "
+            "quantizers that it was made from"
         )
     if kind in (Kind.INT8, Kind.FP8):
         raise CheckpointError(f"checkpoint {prefix} is quantized already ({kind.value}): run it as it is")
     if mode == 1 and not _is_per_channel(checkpoint):
         raise CheckpointError(
-            f"checkpoint {prefix} has one range for each kernel (trained by the ancestor's quant_mode ft2 or ft3, or calibrated for "
-            "fp8), but int8_mode 1 takes one for each output channel: use --int8_mode=2 or 3, or calibrate it with --quant_mode=ft1"
+            f"checkpoint {prefix} has one range for each kernel (trained by the ancestor's quant_mode ft2 or ft3, or "
+            "calibrated for fp8), but int8_mode 1 takes one for each output channel: use --int8_mode=2 or 3, or calibrate "
+            "it with --quant_mode=ft1"
         )
 
 
@@ -137,7 +140,8 @@ def _read_kernel(checkpoint: Checkpoint, name: str) -> np.ndarray:
         raise CheckpointError(f"checkpoint {checkpoint.prefix} has no variable {name}")
     if len(variable.shape) != 2 or not variable.dtype.is_floating:
         raise CheckpointError(
-            f"checkpoint {checkpoint.prefix}: variable {name} is {variable.dtype.name} {list(variable.shape)}, expected a float matrix"
+            f"checkpoint {checkpoint.prefix}: variable {name} is {variable.dtype.name} {list(variable.shape)}, expected a "
+            "float matrix"
         )
     values = checkpoint.read(name)
     if not np.isfinite(values.astype(np.float32)).all():
@@ -146,7 +150,8 @@ def _read_kernel(checkpoint: Checkpoint, name: str) -> np.ndarray:
 
 
 def _read_range(checkpoint: Checkpoint, layer: int, field: str, width: int = 0) -> np.ndarray:
-    """The amax of a quantizer: the larger of |quant_max| and |quant_min|. float32, a scalar, or [width] for a kernel of that width."""
+    """The amax of a quantizer: the larger of |quant_max| and |quant_min|. float32, a scalar, or [width] for a kernel of that
+    width."""
     values = []
     for name in names.range_names(layer, field):
         variable = checkpoint.variables.get(name)
@@ -167,8 +172,8 @@ def _read_range(checkpoint: Checkpoint, layer: int, field: str, width: int = 0) 
     if not (np.isfinite(amax) & (amax > 0)).all():
         worst = amax[~(np.isfinite(amax) & (amax > 0))].flat[0] if np.ndim(amax) else amax
         raise CheckpointError(
-            f"checkpoint {checkpoint.prefix}: the range of {names.range_names(layer, field)[0].rpartition('/')[0]} is {worst:g}: it "
-            "must be a positive number; calibrate again with tools/ckpt_calibrate.py"
+            f"checkpoint {checkpoint.prefix}: the range of {names.range_names(layer, field)[0].rpartition('/')[0]} is "
+            f"{worst:g}: it must be a positive number; calibrate again with tools/ckpt_calibrate.py"
         )
     return amax
 

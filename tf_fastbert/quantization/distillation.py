@@ -1,7 +1,7 @@
 """Distillation: in training the answers of a float teacher pull the quantized model's.
 
-Around Google's own training code: create_model builds the teacher beside the model, create_optimizer adds the difference to the loss.
-The teacher's variables are local ones (not trained, not saved), below "teacher/", loaded from its own checkpoint.
+Around Google's own training code: create_model builds the teacher beside the model, create_optimizer adds the difference to the
+loss. The teacher's variables are local ones (not trained, not saved), below "teacher/", loaded from its own checkpoint.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fake quantization: values rounded to what int8 or E4M3 can represent, still in float32, with straight-through gradients.
 
-Inside its range a quantizer's gradient is 1, outside 0. The ranges are variables under the ancestor's names; they are not trained:
-Google's optimizer moves every variable by about the learning rate a step, which is nothing for an activation's range of 10 and a
-tenth of a kernel's of 0.03, and it would decay them as weights.
+Inside its range a quantizer's gradient is 1, outside 0. The ranges are variables under the ancestor's names; they are not
+trained: Google's optimizer moves every variable by about the learning rate a step, which is nothing for an activation's range of
+10 and a tenth of a kernel's of 0.03, and it would decay them as weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def fake_quantize(x: Any, amax: Any, *, fp8: bool = False) -> Any:
         rounded = tf.cast(tf.cast(clamped * scale, float8_e4m3fn), tf.float32) / scale
         return clamped + tf.stop_gradient(rounded - clamped)
     # narrow_range: 255 levels, symmetric. TensorFlow's op has the straight-through gradient.
-    op = tf.quantization.fake_quant_with_min_max_vars_per_channel if amax.shape.rank else tf.quantization.fake_quant_with_min_max_vars
+    ops = tf.quantization
+    op = ops.fake_quant_with_min_max_vars_per_channel if amax.shape.rank else ops.fake_quant_with_min_max_vars
     return op(x, -amax, amax, num_bits=8, narrow_range=True)
 
 

@@ -1,12 +1,12 @@
 """The modes of training and of running: which quantizers are on.
 
-ft1, ft2 and ft3 are the ancestor's names of where fake quantizers stand in training; int8_mode 1, 2 and 3 run what they trained. On
-are the quantizers at which our kernels round, which are fewer than the ancestor's:
+ft1, ft2 and ft3 are the ancestor's names of where fake quantizers stand in training; int8_mode 1, 2 and 3 run what they trained.
+On are the quantizers at which our kernels round, which are fewer than the ancestor's:
 - The attention is computed in the model's float type. The ancestor rounds query, key, value and the probabilities too, and
   probabilities in steps of 1/127 cost more accuracy than the inputs of all products together.
 - Sums are rounded (ft2, ft3) where they leave for the residual stream, not those that a bias and an activation follow at once.
-- Kernels have a range for each output channel in all modes, as that costs our kernels nothing; query, key and value share none. The
-  ancestor's ft2 and ft3 have one range a kernel, which its checkpoints may go on to have.
+- Kernels have a range for each output channel in all modes, as that costs our kernels nothing; query, key and value share none.
+  The ancestor's ft2 and ft3 have one range a kernel, which its checkpoints may go on to have.
 So ft2 and ft3 are the same here. A quantizer that is off has a range all the same, as amaxList has a place for it.
 """
 

@@ -1,8 +1,9 @@
 """Chooses how ranges are chosen: for each kind of quantizer the method that changes the encoder's output least.
 
-No method suits all. Few numbers of a BERT are far larger than the rest, and they matter at one place and not at the next: cutting 1 in
-10,000 off the input of the attention can cost 25 % of the output, and not doing so at a sum of the feed-forward part 50 %. So each
-kind of quantizer is switched on alone, in all layers, with every candidate, and the output compared with the float one.
+No method suits all. Few numbers of a BERT are far larger than the rest, and they matter at one place and not at the next:
+cutting 1 in 10,000 off the input of the attention can cost 25 % of the output, and not doing so at a sum of the feed-forward
+part 50 %. So each kind of quantizer is switched on alone, in all layers, with every candidate, and the output compared with the
+float one.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def float_type(path: str) -> str:
 
 
 def write_float32_copy(path: str, copy: str) -> None:
-    """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact, and int8 kernels too."""
+    """Writes the checkpoint `path` to the prefix `copy` with its 16-bit variables in float32, which is exact, and int8
+    kernels too."""
     checkpoint = Checkpoint(path)
     tensors = quantized.dequantized({name: checkpoint.read(name) for name in checkpoint.variables})
     write_checkpoint(

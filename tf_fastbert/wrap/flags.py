@@ -27,8 +27,8 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_integer(
         "int8_mode",
         0,
-        "0: no quantization. 1: products in int8, the rest in --floatx. 2: the residual stream in int8 too where that is faster. 3: as "
-        "2. The checkpoint must be quantized: tools/ckpt_calibrate.py, then tools/ckpt_quantization.py.",
+        "0: no quantization. 1: products in int8, the rest in --floatx. 2: the residual stream in int8 too where that is "
+        "faster. 3: as 2. The checkpoint must be quantized: tools/ckpt_calibrate.py, then tools/ckpt_quantization.py.",
         flag_values=values,
     )
     flags.DEFINE_enum(
@@ -40,11 +40,13 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
     )
     flags.DEFINE_bool(
-        "distillation", False, "With --quant_mode and --do_train: a float model, --teacher, guides the training.", flag_values=values
+        "distillation", False, "With --quant_mode and --do_train: a float model, --teacher, guides the training.",
+        flag_values=values
     )
     flags.DEFINE_string("teacher", None, "The teacher's checkpoint, float32, of the same model and task.", flag_values=values)
     flags.DEFINE_float(
-        "distillation_loss_scale", 10000.0, "Weight of the teacher's part in the loss; the labels' part has 1.", flag_values=values
+        "distillation_loss_scale", 10000.0, "Weight of the teacher's part in the loss; the labels' part has 1.",
+        flag_values=values
     )
     flags.DEFINE_bool(
         "allow_gemm_test",
@@ -57,9 +59,9 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
         "precision",
         "default",
         ["default", "tf32", "float32", "fp8"],
-        "How float32 matrix multiplications run on a GPU: in float32, in tf32 (faster, 10 bits of mantissa), or as TensorFlow's own "
-        "(tf32 unless TensorFlow is told otherwise). fp8: products in 8-bit floating point, on Hopper GPUs and newer; the checkpoint "
-        "must have been made with tools/ckpt_quantization.py --precision=fp8.",
+        "How float32 matrix multiplications run on a GPU: in float32, in tf32 (faster, 10 bits of mantissa), or as "
+        "TensorFlow's own (tf32 unless TensorFlow is told otherwise). fp8: products in 8-bit floating point, on Hopper GPUs "
+        "and newer; the checkpoint must have been made with tools/ckpt_quantization.py --precision=fp8.",
         flag_values=values,
     )
     flags.DEFINE_bool(
@@ -141,8 +143,8 @@ def check(values: flags.FlagValues = flags.FLAGS) -> None:
         raise WrapError(f"--int8_mode={mode} and --precision=fp8 are two ways to quantize: choose one", status=2)
     if quant_mode and (mode or values["precision"].value == "fp8"):
         raise WrapError(
-            f"--quant_mode={quant_mode} is for float checkpoints with quantizers, --int8_mode and --precision=fp8 are for quantized "
-            "ones: choose one",
+            f"--quant_mode={quant_mode} is for float checkpoints with quantizers, --int8_mode and --precision=fp8 are for "
+            "quantized ones: choose one",
             status=2,
         )
     if quant_mode and floatx != "float32":

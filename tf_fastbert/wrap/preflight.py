@@ -91,8 +91,8 @@ def _check_flags(script: Script, phases: list[str]) -> None:
         )
     if FLAGS.do_train and (FLAGS.int8_mode or FLAGS.precision == "fp8"):
         raise WrapError(
-            f"--do_train with {_wanted().flag}: a quantized model cannot be trained; train the float model with --quant_mode, quantize "
-            "it with tools/ckpt_quantization.py, then answer with " + _wanted().flag
+            f"--do_train with {_wanted().flag}: a quantized model cannot be trained; train the float model with --quant_mode, "
+            "quantize it with tools/ckpt_quantization.py, then answer with " + _wanted().flag
         )
     if FLAGS.compare_stock and not phases:
         raise WrapError(

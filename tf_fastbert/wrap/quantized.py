@@ -68,8 +68,8 @@ def check(checkpoint: Checkpoint, flag: str, wanted: Wanted, config: BertConfig)
 def _advice(kind: Kind, wanted: Wanted) -> str:
     if kind is Kind.PACKED:
         return (
-            "its weights are in an order made for one family of GPUs; quantize the float checkpoint with quantizers that it was made "
-            "from with tools/ckpt_quantization.py"
+            "its weights are in an order made for one family of GPUs; quantize the float checkpoint with quantizers that it "
+            "was made from with tools/ckpt_quantization.py"
         )
     if kind is Kind.INT8:
         return "run with --int8_mode=1, 2 or 3 (what it was quantized for)"
@@ -93,8 +93,8 @@ def _check_quantizers(checkpoint: Checkpoint, name: str, config: BertConfig) -> 
                     raise WrapError(f"{name} has quantizers, but {variable_name} is missing: calibrate it again")
                 if variable.shape != shape:
                     raise WrapError(
-                        f"{name}: variable {variable_name} has shape {list(variable.shape)}, expected {list(shape)} (a range for each "
-                        "output channel): calibrate it again with tools/ckpt_calibrate.py"
+                        f"{name}: variable {variable_name} has shape {list(variable.shape)}, expected {list(shape)} (a range "
+                        "for each output channel): calibrate it again with tools/ckpt_calibrate.py"
                     )
 
 
