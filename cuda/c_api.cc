@@ -68,7 +68,8 @@ FastBertStatus fastbert_cuda_pack_weights(const FastBertCudaEncoder* encoder, co
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
     std::unique_ptr<FastBertCudaWeights> created(new FastBertCudaWeights);
-    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Pack(layers, nullptr, buffer, static_cast<cudaStream_t>(stream), &created->weights));
+    FASTBERT_RETURN_IF_ERROR(
+        encoder->encoder->Pack(layers, nullptr, buffer, static_cast<cudaStream_t>(stream), &created->weights));
     *weights = created.release();
     return Status::Ok();
   });
@@ -82,7 +83,8 @@ FastBertStatus fastbert_cuda_pack_quantized_weights(const FastBertCudaEncoder* e
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(ranges, "ranges"));
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(weights, "weights"));
     std::unique_ptr<FastBertCudaWeights> created(new FastBertCudaWeights);
-    FASTBERT_RETURN_IF_ERROR(encoder->encoder->Pack(layers, ranges, buffer, static_cast<cudaStream_t>(stream), &created->weights));
+    FASTBERT_RETURN_IF_ERROR(
+        encoder->encoder->Pack(layers, ranges, buffer, static_cast<cudaStream_t>(stream), &created->weights));
     *weights = created.release();
     return Status::Ok();
   });

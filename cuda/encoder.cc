@@ -62,12 +62,14 @@ Status CheckConfig(const FastBertConfig& c) {
   FASTBERT_RETURN_IF_ERROR(known("dtype", c.dtype, FASTBERT_BFLOAT16));
   FASTBERT_RETURN_IF_ERROR(known("precision", c.precision, FASTBERT_PRECISION_TF32));
   FASTBERT_RETURN_IF_ERROR(known("quantization", c.quantization, FASTBERT_FP8));
-  if (c.min_quantized_rows < 0) return Status::InvalidArgument(Named("min_quantized_rows", c.min_quantized_rows) + " is negative");
+  if (c.min_quantized_rows < 0) {
+    return Status::InvalidArgument(Named("min_quantized_rows", c.min_quantized_rows) + " is negative");
+  }
   return Status::Ok();
 }
 
-// From how many rows on quantized passes are faster: below, the time goes into launches and into reading the weights. Measured on an
-// H100 for hidden sizes 384, 768 and 1024; an int8 residual stream costs conversions, which more rows must make up for.
+// From how many rows on quantized passes are faster: below, the time goes into launches and into reading the weights. Measured on
+// an H100 for hidden sizes 384, 768 and 1024; an int8 residual stream costs conversions, which more rows must make up for.
 int MinQuantizedRows(const FastBertConfig& config, const Dimensions& d) {
   const int elements = HasInt8Stream(config) ? 1024 * 768 : 512 * 768;
   return std::max(512, elements / d.hidden);
@@ -511,8 +513,8 @@ Status Encoder::RunLayers(const Pass& pass) const {
   return Status::Ok();
 }
 
-// `args` as a pass without quantization would have it. A quantized pass writes the next product's input in 8 bits, and no other copy
-// of it but the residual stream and the user's output.
+// `args` as a pass without quantization would have it. A quantized pass writes the next product's input in 8 bits, and no other
+// copy of it but the residual stream and the user's output.
 Status Encoder::Normalize(const Pass& pass, const LayerNormArgs& args, int layer, LayerPlace place) const {
   if (pass.quantized == nullptr) return LaunchLayerNorm(args, config_.dtype, pass.stream);
   const Buffers& b = pass.buffers;
@@ -539,8 +541,8 @@ Status Encoder::Normalize(const Pass& pass, const LayerNormArgs& args, int layer
   return LaunchQuantizedLayerNorm(a, QuantizedTypeOf(config_), config_.dtype, pass.stream);
 }
 
-// One of the four products of a layer, with what belongs to it: bias and activation where the next step doesn't add them. A quantized
-// pass has its inputs in pass.quantized.
+// One of the four products of a layer, with what belongs to it: bias and activation where the next step doesn't add them. A
+// quantized pass has its inputs in pass.quantized.
 Status Encoder::Multiply(const Pass& pass, int i, GemmSite site, const void* input, void* output) const {
   constexpr FastBertStepKind kSteps[kNumGemmSites] = {FASTBERT_STEP_QKV, FASTBERT_STEP_ATTENTION_OUTPUT,
                                                       FASTBERT_STEP_INTERMEDIATE, FASTBERT_STEP_OUTPUT};
