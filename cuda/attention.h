@@ -27,11 +27,18 @@ struct AttentionArgs {
   float context_scale = 1.0f;
 };
 
-// Queries that one block works on.
-int AttentionTileSize(int dtype, int head_size);
+// Which kernel a model's attention takes on a device.
+struct AttentionPlan {
+  int tile_size = 0;   // queries that one block works on
+  int wgmma_blocks = 0;  // attention_wgmma.cuh with at most so many blocks; 0: attention_mma.cuh
+  bool tf32 = false;   // attention_tf32.cu, else attention_fp32.cu
+};
 
-// context = softmax(scale * Q K^T) V for each sequence and head.
-Status LaunchAttention(const AttentionArgs& args, int dtype, cudaStream_t stream);
+// For the current device. To be asked once for an encoder: it also prepares the kernel.
+AttentionPlan PlanAttention(int dtype, int precision, int head_size, int compute_capability);
+
+// context = softmax(scale * Q K^T) V for each sequence and head, on the device that `plan` was made for.
+Status LaunchAttention(const AttentionPlan& plan, const AttentionArgs& args, int dtype, cudaStream_t stream);
 
 // One function a compiled head size (head_size is at most it), each in a file of its own so that they compile side by side.
 void LaunchAttentionMma32(const AttentionArgs& args, int dtype, cudaStream_t stream);
@@ -39,6 +46,13 @@ void LaunchAttentionMma64(const AttentionArgs& args, int dtype, cudaStream_t str
 void LaunchAttentionMma96(const AttentionArgs& args, int dtype, cudaStream_t stream);
 void LaunchAttentionMma128(const AttentionArgs& args, int dtype, cudaStream_t stream);
 void LaunchAttentionFp32(const AttentionArgs& args, cudaStream_t stream);
+void LaunchAttentionTf32(const AttentionArgs& args, cudaStream_t stream);
+
+// Likewise. Prepare: how many blocks the current device runs at once, or 0 where it cannot; Launch starts at most `blocks`.
+int PrepareAttentionWgmma32(int dtype);
+int PrepareAttentionWgmma64(int dtype);
+void LaunchAttentionWgmma32(const AttentionArgs& args, int dtype, int blocks, cudaStream_t stream);
+void LaunchAttentionWgmma64(const AttentionArgs& args, int dtype, int blocks, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -17,7 +17,7 @@ constexpr int kThreads = 256;
 constexpr int kKeys = 32;
 
 template <int kHead>
-constexpr int kQueries = kHead <= 64 ? 64 : 32;  // must agree with AttentionTileSize
+constexpr int kQueries = kHead <= 64 ? 64 : 32;  // must agree with PlanAttention
 
 // Rows [first, first + rows) of a sequence; zeros beyond `length` rows and `head_size` columns.
 template <int kHead>

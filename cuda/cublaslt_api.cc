@@ -80,6 +80,7 @@ Status Load(CublasLtApi* api) {
   find("cublasLtMatmulPreferenceSetAttribute", &api->MatmulPreferenceSetAttribute);
   find("cublasLtMatmulAlgoGetHeuristic", &api->MatmulAlgoGetHeuristic);
   find("cublasLtMatmulAlgoCheck", &api->MatmulAlgoCheck);
+  find("cublasLtMatmulAlgoConfigSetAttribute", &api->MatmulAlgoConfigSetAttribute);
   find("cublasLtMatmul", &api->Matmul);
   if (!missing.empty()) return Status::Internal("the cuBLASLt library that was found lacks" + missing);
   return Status::Ok();

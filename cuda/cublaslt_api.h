@@ -50,6 +50,13 @@ enum LtPreferenceAttribute : int {
   kLtPreferenceMinAlignmentC = 7,
   kLtPreferenceMinAlignmentD = 8,
 };
+enum LtAlgoConfigAttribute : int {
+  kLtConfigTile = 1,
+  kLtConfigSplitK = 2,
+  kLtConfigReductionScheme = 3,
+  kLtConfigCustomOption = 5,
+  kLtConfigClusterShape = 8,  // uint16_t; the others uint32_t
+};
 // The bit of kLtPreferenceReductionSchemeMask that we allow. Partial sums in the output's type (1 in place, 4) are left out: in
 // float16 they cost accuracy.
 enum LtReductionScheme : uint32_t { kLtReductionComputeType = 2 };
@@ -70,6 +77,7 @@ struct CublasLtApi {
                                      LtMatrixLayout d, LtPreference, int requested, LtHeuristicResult*, int* returned);
   LtStatus (*MatmulAlgoCheck)(LtHandle, LtMatmulDesc, LtMatrixLayout a, LtMatrixLayout b, LtMatrixLayout c, LtMatrixLayout d,
                               const LtAlgorithm*, LtHeuristicResult*);
+  LtStatus (*MatmulAlgoConfigSetAttribute)(LtAlgorithm*, LtAlgoConfigAttribute, const void*, size_t);
   LtStatus (*Matmul)(LtHandle, LtMatmulDesc, const void* alpha, const void* a, LtMatrixLayout, const void* b, LtMatrixLayout,
                      const void* beta, const void* c, LtMatrixLayout, void* d, LtMatrixLayout, const LtAlgorithm*,
                      void* workspace, size_t workspace_bytes, cudaStream_t);

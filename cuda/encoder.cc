@@ -5,7 +5,6 @@
 #include <string>
 
 #include "cuda/activation.h"
-#include "cuda/attention.h"
 #include "cuda/layer_norm.h"
 #include "cuda/quantized_gemm.h"
 #include "cuda/quantized_rows.h"
@@ -177,6 +176,7 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
     FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&e->num_processors_, cudaDevAttrMultiProcessorCount, device),
                                         "cudaDeviceGetAttribute"));
   }
+  e->attention_ = PlanAttention(config.dtype, config.precision, e->dimensions_.padded_head, capability);
   *encoder = std::move(e);
   return Status::Ok();
 }
@@ -221,8 +221,6 @@ Status Encoder::Pack(const FastBertLayerWeights* layers, const FastBertLayerRang
   return Status::Ok();
 }
 
-int Encoder::TileSize() const { return AttentionTileSize(config_.dtype, dimensions_.padded_head); }
-
 size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace,
                             Buffers* buffers) const {
   size_t used = 0;
@@ -238,7 +236,7 @@ size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, 
   buffers->padded_row = reinterpret_cast<int32_t*>(take(num_tokens * sizeof(int32_t)));
   buffers->token = reinterpret_cast<int32_t*>(take(batch * seq_len * sizeof(int32_t)));
   buffers->tiles = reinterpret_cast<AttentionTile*>(
-      take(MaxAttentionTiles(static_cast<int>(batch), num_tokens, TileSize()) * sizeof(AttentionTile)));
+      take(MaxAttentionTiles(static_cast<int>(batch), num_tokens, attention_.tile_size) * sizeof(AttentionTile)));
   buffers->x = take(row * d.padded_hidden);
   buffers->normalized = config_.layer_norm == FASTBERT_PRE_LAYER_NORM ? take(row * d.padded_hidden) : nullptr;
   buffers->projection = take(row * d.padded_hidden);
@@ -365,12 +363,14 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   }
   layout.tiles = buffers.tiles;
   const bool as_graph = rows <= kMaxGraphRows;
-  if (as_graph) layout.tile_slots = static_cast<int>(MaxAttentionTiles(call.batch, BucketOfTokens(num_tokens), TileSize()));
+  if (as_graph) {
+    layout.tile_slots = static_cast<int>(MaxAttentionTiles(call.batch, BucketOfTokens(num_tokens), attention_.tile_size));
+  }
   if (timer != nullptr) {
     timer->Begin(FASTBERT_STEP_NOTHING, -1);
     timer->Begin(FASTBERT_STEP_LAYOUT, -1);
   }
-  FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, TileSize(), &layout, stream));
+  FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, attention_.tile_size, &layout, stream));
 
   // The rows of a dense or padded batch are the user's own, to whom nothing may be added. Others are rounded up for the first
   // call of a size already, which is launched directly, so that it gives the same bits as the graph of the later ones.
@@ -603,7 +603,7 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
     attention.context_scale = pass.weights.quantized_[i].context_scale;
   }
   pass.Begin(FASTBERT_STEP_ATTENTION, i);
-  FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention, config_.dtype, pass.stream));
+  FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention_, attention, config_.dtype, pass.stream));
   return Multiply(pass, i, kGemmAttentionOutput, b.context, projection);
 }
 

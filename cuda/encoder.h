@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/attention.h"
 #include "cuda/dimensions.h"
 #include "cuda/fastbert_cuda.h"
 #include "cuda/gemm.h"
@@ -66,7 +67,6 @@ class Encoder {
   struct Pass;
 
   Encoder(const FastBertConfig& config, int device) : config_(config), dimensions_(config), device_(device) {}
-  int TileSize() const;
   size_t PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const;
   Status PackRows(const Pass& pass) const;
   Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
@@ -81,6 +81,7 @@ class Encoder {
   const FastBertConfig config_;
   const Dimensions dimensions_;
   const int device_;
+  AttentionPlan attention_;
   std::unique_ptr<Gemms> gemms_;
   bool can_quantize_ = false;  // the quantized kernels fit the model and the device
   int64_t min_quantized_rows_ = 0;

@@ -97,6 +97,8 @@ class Gemms {
   // At most `wanted` algorithms, the one cuBLASLt thinks best first; at least one.
   Status FindAlgorithms(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, int wanted,
                         std::vector<LtAlgorithm>* algorithms) const;
+  // What Tune times.
+  Status FindCandidates(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, std::vector<LtAlgorithm>* candidates) const;
   LtStatus Multiply(GemmSite site, LtMatmulDesc desc, const GemmRows& rows, const void* input, const void* weight, void* output,
                     const LtAlgorithm& algorithm, void* workspace, cudaStream_t stream) const;
   Status LookUp(GemmSite site, LtMatmulDesc desc, int64_t num_rows, const LtAlgorithm** algorithm) const;

@@ -35,6 +35,7 @@ struct LayerNormArgs {
   int hidden = 0;
   int padded_hidden = 0;
   float epsilon = 0.0f;
+  bool backwards = false;  // set by LaunchLayerNorm: the last rows first
 };
 
 Status LaunchLayerNorm(const LayerNormArgs& args, int dtype, cudaStream_t stream);

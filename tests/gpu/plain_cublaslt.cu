@@ -84,6 +84,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, Desc*, Layout*, Layout*, Layout*, Layo
   *result = {};
   return *found = 1, 0;
 }
+int cublasLtMatmulAlgoConfigSetAttribute(void*, int, const void*, size_t) { return 15; }  // NOT_SUPPORTED: one algorithm only
 int cublasLtMatmulAlgoCheck(void*, Desc*, Layout*, Layout*, Layout*, Layout*, const void*, lt::LtHeuristicResult* result) {
   *result = {};
   return 0;

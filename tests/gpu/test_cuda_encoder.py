@@ -155,7 +155,7 @@ def test_forward_on_another_stream_waits_for_the_weights():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_tuned_products_are_right(dtype):
     model = Model(dataclasses.replace(SMALL, dtype=dtype))
-    for tokens in (1, 77, 500):
+    for tokens in (1, 77, 500, 1300):
         model.encoder.tune(model.weights, tokens)
         for length in (tokens, tokens - tokens // 50):  # the tuned size, and another of its bucket
             inputs = model.inputs(1, length)
