@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "cuda/quantized.cuh"
+#include "cuda/wgmma.cuh"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -92,12 +93,6 @@ __device__ __forceinline__ uint64_t TileDescriptor(uint32_t address) {
   return static_cast<uint64_t>((address & 0x3FFFF) >> 4) | uint64_t{1} << 16 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
 
-__device__ __forceinline__ void WgmmaFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void WgmmaCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int kPending>
-__device__ __forceinline__ void WgmmaWait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
 // Keeps the compiler from moving uses of the accumulators over a WgmmaWait.
 template <int kCount>
 __device__ __forceinline__ void KeepInPlace(uint32_t (&registers)[kCount]) {
