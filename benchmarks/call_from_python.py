@@ -31,7 +31,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from benchmarks.shapes import MODELS, parse_rows, spread_lengths  # noqa: E402
 
-VOCABULARY = 30522
 LIMITS = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.2}  # of the logits, relative 2-norm: only to tell right from wrong
 
 
@@ -43,16 +42,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="base", choices=MODELS)
     parser.add_argument("--rows", type=parse_rows, default=[(1, 128), (8, 128), (32, 384)], help="BATCHxLENGTH,...")
     parser.add_argument("--floatx", default="float16", choices=LIMITS, help="type of the patched graph (default: float16)")
+    parser.add_argument("--vocab_size", type=int, default=30522, help="rows of the embedding table (default: BERT's 30522)")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for one measurement (default: 1)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also append the results there, a line each")
     parser.add_argument("--worker", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
-def make_features(batch: int, seq_len: int) -> dict[str, np.ndarray]:
+def make_features(batch: int, seq_len: int, vocab_size: int) -> dict[str, np.ndarray]:
     """int32 [B, S] each, as run_squad feeds them."""
     mask = (np.arange(seq_len)[None, :] < np.array(spread_lengths(batch, seq_len))[:, None]).astype(np.int32)
-    ids = np.random.default_rng(batch * seq_len).integers(1, VOCABULARY, (batch, seq_len), np.int32) * mask
+    ids = np.random.default_rng(batch * seq_len).integers(1, vocab_size, (batch, seq_len), np.int32) * mask
     return {"input_ids": ids, "input_mask": mask, "segment_ids": np.zeros_like(mask)}
 
 
@@ -86,7 +86,7 @@ def run_tf1(args: argparse.Namespace, folder: pathlib.Path) -> None:
 
     layers, heads, size, inner = MODELS[args.model]
     config = modeling.BertConfig(
-        VOCABULARY, hidden_size=heads * size, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
+        args.vocab_size, hidden_size=heads * size, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
         initializer_range=(heads * size) ** -0.5,
     )  # fmt: skip
     device = tf.config.list_physical_devices("GPU")
@@ -118,7 +118,7 @@ def run_tf1(args: argparse.Namespace, folder: pathlib.Path) -> None:
             call = session.make_callable(list(logits), feed_list=[inputs[n] for n in names])
             frozen = tf_fastbert.freeze_session(session, list(logits), [inputs[n] for n in names])
             for row in args.rows:
-                features = make_features(*row)
+                features = make_features(*row, args.vocab_size)
                 got = session.run(list(logits), {inputs[n]: features[n] for n in names})
                 error = 0.0
                 if variant == "stock":
@@ -155,7 +155,7 @@ def run_tf2(args: argparse.Namespace, folder: pathlib.Path) -> None:
         function = tf.function(lambda **features: signature(**features))
         frozen = tf_fastbert.freeze(signature)
         for row in args.rows:
-            features = make_features(*row)
+            features = make_features(*row, args.vocab_size)
             for way, target in (("SavedModel's signature", signature), ("tf.function", function), ("frozen function", frozen)):
 
                 def call(target: Callable[..., Any] = target, features: dict[str, np.ndarray] = features) -> Any:
