@@ -26,8 +26,13 @@ else:
     missing = None
 
 
-def plain_encoder(x: Any, mask: Any, layers: list[Any], heads: int) -> Any:
-    """What Google's transformer_model computes. x: [B, S, H]; mask: additive, [B, 1, 1, S]; layers: LayerWeights."""
+def plain_encoder(
+    x: Any, mask: Any, layers: list[Any], heads: int, watch: Callable[[str, Any], None] = lambda name, values: None
+) -> Any:
+    """What Google's transformer_model computes. x: [B, S, H]; mask: additive, [B, 1, 1, S]; layers: LayerWeights.
+
+    watch: called with the inputs of the products with kernels, named as quantizers are.
+    """
     size = x.shape[-1] // heads
 
     def norm(y: Any, gamma: Any, beta: Any) -> Any:
@@ -39,12 +44,16 @@ def plain_encoder(x: Any, mask: Any, layers: list[Any], heads: int) -> Any:
         return tf.transpose(tf.reshape(y, [y.shape[0], y.shape[1], heads, size]), [0, 2, 1, 3])
 
     for w in layers:
+        watch("attention_input", x)
         q, k, v = (split(x @ getattr(w, f"{n}_kernel") + getattr(w, f"{n}_bias")) for n in ("query", "key", "value"))
         p = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * tf.cast(1.0 / math.sqrt(size), x.dtype) + mask)
         context = tf.reshape(tf.transpose(p @ v, [0, 2, 1, 3]), x.shape)
+        watch("context", context)
         y = context @ w.attention_output_kernel + w.attention_output_bias
         x = norm(x + y, w.attention_layer_norm_gamma, w.attention_layer_norm_beta)
+        watch("intermediate_input", x)
         y = tf.nn.gelu(x @ w.intermediate_kernel + w.intermediate_bias, approximate=True)
+        watch("output_input", y)
         y = y @ w.output_kernel + w.output_bias
         x = norm(x + y, w.output_layer_norm_gamma, w.output_layer_norm_beta)
     return x
