@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cc/cpu/amx_attention.h"
+#include "cc/cpu/bfloat16_attention.h"
 #include "cc/cpu/packing.h"
 #include "cc/cpu/parallel.h"
+#include "cc/cpu/tiles_layer_norm.h"
 
 namespace tf_fastbert {
 namespace cpu {
@@ -210,6 +211,7 @@ void Forward::MakeInput(const Rows& rows, const LayerNormWeights* weights, bool 
   task.out = keep_residual ? nullptr : rows.residual;
   task.operand = is_residual ? nullptr : &operand;
   task.operand_row = 0;
+  if (policy_.operand.tiles) return TilesLayerNorm(task);
   kernels_.layer_norm(task);
 }
 
@@ -298,6 +300,8 @@ Status Forward::Attend(int layer, int64_t worker, int64_t task) const {
     kernels_.attention_float(attention);
   } else if (policy_.operand.tiles) {
     AmxAttention(attention);
+  } else if (config_.size_per_head % 32 == 0) {
+    Avx512Bfloat16Attention(attention);
   } else {
     kernels_.attention_bfloat16(attention);
   }

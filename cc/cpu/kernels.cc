@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cc/cpu/amx_attention.h"
+#include "cc/cpu/bfloat16_attention.h"
 
 namespace tf_fastbert {
 namespace cpu {
@@ -41,7 +41,7 @@ size_t AttentionScratchBytes(int size_per_head) {
   const size_t columns = (static_cast<size_t>(size_per_head) + 31) / 32 * 32;
   const size_t rows = kMaxQueriesPerTask + 8;
   const size_t floats = kKeyBlock * columns * 2 + rows * (columns + 2) + 8 * columns + 8 * (kKeyBlock + 16);
-  const size_t bytes = std::max(floats * sizeof(float), AmxAttentionScratchBytes(size_per_head));
+  const size_t bytes = std::max(floats * sizeof(float), Bfloat16AttentionScratchBytes(size_per_head));
   return (bytes + 255) / 256 * 256;
 }
 

@@ -1,10 +1,11 @@
-// Attention for one AttentionTask in bfloat16 with AMX; see amx_attention.h.
+// Attention for one AttentionTask in bfloat16 with AMX or AVX512_BF16; see bfloat16_attention.h.
 //
 // Flash style, as attention_kernel.inc: keys and values in blocks of kKeyBlock, packed once per task as right operands of tile
-// products (pairs of bfloat16 values that belong to one sum lie side by side). For each 32 queries: scores of the block in
-// float32, softmax in base 2 row by row, probabilities as bfloat16 in the tiles of a left operand, times the values. With several
-// blocks the results are rescaled and added in float32. No S x S buffer exists, and only valid tokens are visited.
-#include "cc/cpu/amx_attention.h"
+// products (pairs of bfloat16 values that belong to one sum lie side by side, which AVX512_BF16 wants too). For each 32 queries:
+// scores of the block in float32, softmax in base 2 row by row, probabilities as bfloat16 in the tiles of a left operand, times
+// the values. With several blocks the results are rescaled and added in float32. No S x S buffer exists, and only valid tokens are
+// visited.
+#include "cc/cpu/bfloat16_attention.h"
 
 #include <algorithm>
 #include <cmath>
@@ -143,9 +144,8 @@ void PackQueries(const uint16_t* queries, int64_t stride, int count, int depth, 
   }
 }
 
-// out [32 rows][32 columns], `stride` bytes apart, = a [2][steps tiles] * b, whose two columns of tiles are b_column bytes apart
-// and whose steps are b_step bytes apart.
-TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps, float* out,
+// MultiplyGroup with AMX.
+TF_FASTBERT_ALWAYS_INLINE void MultiplyTiles(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps, float* out,
                                              int64_t stride) {
   _tile_zero(0);
   _tile_zero(1);
@@ -167,6 +167,38 @@ TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(const char* a, const char* b, int64
   _tile_stored(1, to + 64, stride);
   _tile_stored(2, to + 16 * stride, stride);
   _tile_stored(3, to + 16 * stride + 64, stride);
+}
+
+// out [32 rows][32 columns], `stride` bytes apart, = a [2][steps tiles] * b, whose two columns of tiles are b_column bytes apart
+// and whose steps are b_step bytes apart. With AVX512_BF16: 8 rows at a time in 16 registers.
+template <bool kAmx>
+TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps, float* out,
+                                             int64_t stride) {
+  if (kAmx) return MultiplyTiles(a, b, b_step, b_column, steps, out, stride);
+  for (int row = 0; row < kGroup; row += 8) {
+    const char* left = a + (row / 16 * steps * kTileBytes) + row % 16 * 64;
+    const char* right = b;
+    __m512 sums[8][2] = {};
+    for (int i = 0; i < steps; ++i, left += kTileBytes, right += b_step) {
+      for (int pair = 0; pair < 16; ++pair) {
+        const __m512i b0 = _mm512_load_si512(right + pair * 64), b1 = _mm512_load_si512(right + b_column + pair * 64);
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; ++r) {
+          int32_t values;
+          std::memcpy(&values, left + r * 64 + pair * 4, 4);
+          const __m512i x = _mm512_set1_epi32(values);
+          sums[r][0] = _mm512_dpbf16_ps(sums[r][0], (__m512bh)x, (__m512bh)b0);
+          sums[r][1] = _mm512_dpbf16_ps(sums[r][1], (__m512bh)x, (__m512bh)b1);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) {
+      char* to = reinterpret_cast<char*>(out) + (row + r) * stride;
+      _mm512_storeu_ps(to, sums[r][0]);
+      _mm512_storeu_ps(to + 64, sums[r][1]);
+    }
+  }
 }
 
 // One row of scores -> probabilities 2^((score - maximum) * scale) as bfloat16, in lines of 32 that are a tile apart. Updates the
@@ -208,10 +240,8 @@ void StoreContext(const AttentionTask& task, int query, const float* values, flo
   }
 }
 
-}  // namespace
-
-void AmxAttention(const AttentionTask& task) {
-  const ConfiguredTiles configured;
+template <bool kAmx>
+void Attend(const AttentionTask& task) {
   const int depth = task.size_per_head, depth_tiles = depth / 32;
   const float scale = 1.44269504088896341f / std::sqrt(static_cast<float>(depth));
   const uint16_t* query = static_cast<const uint16_t*>(task.query) + task.first_query * task.row_stride;
@@ -231,7 +261,7 @@ void AmxAttention(const AttentionTask& task) {
       PackQueries(query + row * task.row_stride, task.row_stride, rows, depth, s.queries);
       FinishStores();
       for (int i = 0; i < steps; ++i) {
-        MultiplyGroup(s.queries, s.keys + static_cast<int64_t>(i) * 2 * depth_tiles * kTileBytes, kTileBytes,
+        MultiplyGroup<kAmx>(s.queries, s.keys + static_cast<int64_t>(i) * 2 * depth_tiles * kTileBytes, kTileBytes,
                       depth_tiles * kTileBytes, depth_tiles, s.scores + i * 32, kScoreStride * sizeof(float));
       }
       float rescale[kGroup];
@@ -241,7 +271,7 @@ void AmxAttention(const AttentionTask& task) {
       }
       FinishStores();
       for (int d = 0; d < depth; d += 32) {
-        MultiplyGroup(s.probabilities, s.values + d / 16 * kTileBytes, depth / 16 * kTileBytes, kTileBytes, steps, s.products + d,
+        MultiplyGroup<kAmx>(s.probabilities, s.values + d / 16 * kTileBytes, depth / 16 * kTileBytes, kTileBytes, steps, s.products + d,
                       depth * sizeof(float));
       }
       for (int r = 0; r < rows; ++r) {
@@ -263,7 +293,16 @@ void AmxAttention(const AttentionTask& task) {
   }
 }
 
-size_t AmxAttentionScratchBytes(int size_per_head) {
+}  // namespace
+
+void AmxAttention(const AttentionTask& task) {
+  const ConfiguredTiles configured;
+  Attend<true>(task);
+}
+
+void Avx512Bfloat16Attention(const AttentionTask& task) { Attend<false>(task); }
+
+size_t Bfloat16AttentionScratchBytes(int size_per_head) {
   Scratch unused;
   return Lay(size_per_head, nullptr, &unused);
 }
@@ -276,9 +315,10 @@ size_t AmxAttentionScratchBytes(int size_per_head) {
 namespace tf_fastbert {
 namespace cpu {
 
-// Never called: HasAmx() is false.
+// Never called: HasAmx() and HasFastBFloat16() are false.
 void AmxAttention(const AttentionTask&) {}
-size_t AmxAttentionScratchBytes(int) { return 0; }
+void Avx512Bfloat16Attention(const AttentionTask&) {}
+size_t Bfloat16AttentionScratchBytes(int) { return 0; }
 
 }  // namespace cpu
 }  // namespace tf_fastbert
