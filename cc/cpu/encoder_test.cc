@@ -20,6 +20,7 @@
 
 #include "cc/cpu/encoder_test_case.h"
 #include "cc/cpu/kernels_test.h"
+#include "cc/cpu/product_test.h"
 #include "cc/encoder.h"
 
 namespace tf_fastbert {
@@ -228,6 +229,7 @@ int main(int argc, char** argv) {
   if (std::getenv("DNNL_MAX_CPU_ISA") == nullptr) TestOtherInstructionSets(argv[0]);
   TestOpenMpKeptOut();
   failures += cpu::TestKernels();
+  failures += cpu::TestProducts();
   TestRefused();
   TestTwelveLayers();
   TestLongSequence();

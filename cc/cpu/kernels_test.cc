@@ -9,9 +9,13 @@
 #include <string>
 #include <vector>
 
+#include "cc/cpu/amx.h"
+#include "cc/cpu/bfloat16_attention.h"
 #include "cc/cpu/float_types.h"
 #include "cc/cpu/kernels.h"
+#include "cc/cpu/onednn.h"
 #include "cc/cpu/reference_encoder.h"
+#include "cc/cpu/tiles_layer_norm.h"
 
 namespace tf_fastbert {
 namespace cpu {
@@ -27,8 +31,9 @@ void Expect(bool condition, Isa isa, const std::string& what) {
   std::fprintf(stderr, "FAILED: kernels of instruction set %d: %s\n", static_cast<int>(isa), what.c_str());
 }
 
-// One head of `depth` in rows [rows, 3 * depth]; scores of about +-10 * scale.
-void TestAttention(const Kernels& kernels, int rows, int depth, bool bfloat16, double scale) {
+// One head of `depth` in rows [rows, 3 * depth]; scores of about +-10 * scale. The context goes into tiles or rows.
+void TestAttention(Isa isa, void (*attention)(const AttentionTask&), int rows, int depth, bool bfloat16, double scale,
+                   OperandFormat format) {
   std::mt19937 random(rows * 131 + depth);
   std::normal_distribution<float> normal;
   std::vector<float> qkv(static_cast<size_t>(rows) * 3 * depth);
@@ -42,8 +47,9 @@ void TestAttention(const Kernels& kernels, int rows, int depth, bool bfloat16, d
   }
   reference::Attend(q, k, v, rows, depth, 0, depth, &expected);
 
-  std::vector<float> out(expected.size(), NAN);
-  std::vector<uint16_t> out16(expected.size(), 0x7fc0);
+  const int padded = (rows + 15) / 16 * 16;
+  std::vector<char> out(format.Bytes(padded, depth), static_cast<char>(0xff));
+  const Operand context = {format, out.data(), depth, 127 / 3.0f};
   const std::unique_ptr<float, void (*)(void*)> scratch(
       static_cast<float*>(std::aligned_alloc(256, AttentionScratchBytes(depth))), std::free);
   for (size_t i = 0; i < AttentionScratchBytes(depth) / sizeof(float); ++i) scratch.get()[i] = NAN;
@@ -55,27 +61,42 @@ void TestAttention(const Kernels& kernels, int rows, int depth, bool bfloat16, d
     task.key = base + part;
     task.value = base + 2 * part;
     task.row_stride = 3 * depth;
-    task.context = {{bfloat16 ? OperandType::kBFloat16 : OperandType::kFloat32, false},
-                    bfloat16 ? static_cast<void*>(out16.data()) : out.data(),
-                    depth,
-                    1};
+    task.context = context;
     task.context_row = task.context_column = 0;
     task.size_per_head = depth;
     task.num_keys = rows;
     task.first_query = first;
     task.num_queries = std::min(100, rows - first);
     task.scratch = scratch.get();
-    (bfloat16 ? kernels.attention_bfloat16 : kernels.attention_float)(task);
+    attention(task);
   }
   double worst = 0;
-  for (size_t i = 0; i < out.size(); ++i) {
-    const double value = bfloat16 ? BFloat16ToFloat(out16[i]) : out[i];
-    const double limit = bfloat16 ? 0.005 + 0.005 * std::fabs(expected[i]) : 1e-5 + 1e-6 * scale;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const char* at = OperandAddress(context, i / depth, i % depth);
+    double value = *reinterpret_cast<const int8_t*>(at) / context.scale;
+    if (format.type == OperandType::kFloat32) value = *reinterpret_cast<const float*>(at);
+    if (format.type == OperandType::kBFloat16) value = BFloat16ToFloat(*reinterpret_cast<const uint16_t*>(at));
+    // Some kernels round the probabilities to bfloat16 too.
+    const double rounding = attention == AmxAttention || attention == Avx512Bfloat16Attention ? 0.01 : 0.005;
+    double limit = bfloat16 ? rounding + rounding * std::fabs(expected[i]) : 1e-5 + 1e-6 * scale;
+    if (format.type == OperandType::kInt8) {
+      limit += 0.5 / context.scale;
+      expected[i] = std::fmax(std::fmin(expected[i], 3), -3);
+    }
     const double error = std::fabs(value - expected[i]) / limit;
     if (!(error <= worst)) worst = error;  // true for NaN
   }
-  Expect(worst <= 1, kernels.isa, "attention " + std::to_string(rows) + " x " + std::to_string(depth) +
+  Expect(worst <= 1, isa, "attention " + std::to_string(rows) + " x " + std::to_string(depth) +
                                       (bfloat16 ? " bfloat16" : " float32") + ": error / limit " + std::to_string(worst));
+}
+
+void TestAttentions(Isa isa, void (*attention)(const AttentionTask&), const std::vector<int>& depths, bool bfloat16,
+                    OperandFormat format) {
+  for (int depth : depths) {
+    for (int rows : {1, 15, 33, 130}) TestAttention(isa, attention, rows, depth, bfloat16, 1, format);
+  }
+  TestAttention(isa, attention, 1100, 64, bfloat16, 1, format);  // several key blocks
+  TestAttention(isa, attention, 600, 32, bfloat16, 30, format);  // scores beyond +-100: powers underflow
 }
 
 void TestLayerNorm(const Kernels& kernels, int width) {
@@ -96,6 +117,41 @@ void TestLayerNorm(const Kernels& kernels, int width) {
     ok = ok && std::fabs(out[i] - expected[i]) <= 2e-5 * (1 + std::fabs(expected[i])) && out16[i] == FloatToBFloat16(out[i]);
   }
   Expect(ok, kernels.isa, "LayerNorm of width " + std::to_string(width));
+}
+
+// The same values as AVX-512's kernel writes, but for a last bit.
+void TestTilesLayerNorm() {
+  const int rows = 32, width = 192;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(rows * width), gamma(width), beta(width), out(x.size()), expected(x.size());
+  for (std::vector<float>* values : {&x, &gamma, &beta}) {
+    for (float& value : *values) value = normal(random);
+  }
+  for (OperandType type : {OperandType::kBFloat16, OperandType::kInt8, OperandType::kBFloat16x2, OperandType::kBFloat16x3}) {
+    const OperandFormat format = {type, true};
+    std::vector<char> wanted(format.Bytes(rows, width)), got(wanted.size());
+    const Operand to_wanted = {format, wanted.data(), width, 30}, to_got = {format, got.data(), width, 30};
+    BestKernels().layer_norm(
+        {x.data(), rows, width, gamma.data(), beta.data(), 1e-5f, expected.data(), &to_wanted, 0});
+    TilesLayerNorm({x.data(), rows, width, gamma.data(), beta.data(), 1e-5f, out.data(), &to_got, 0});
+    bool ok = true;
+    for (int i = 0; i < rows * width; ++i) {
+      ok = ok && std::fabs(out[i] - expected[i]) <= 1e-5;
+      const char *a = OperandAddress(to_wanted, i / width, i % width), *b = OperandAddress(to_got, i / width, i % width);
+      double difference = std::abs(*a - *b) / 30.0;
+      if (type != OperandType::kInt8) {
+        difference = 0;
+        for (int plane = 0; plane < format.planes(); ++plane) {
+          const auto value = [&](const char* p) { return BFloat16ToFloat(*reinterpret_cast<const uint16_t*>(p + plane * 1024)); };
+          difference += value(a) - value(b);
+        }
+      }
+      const double limit = type == OperandType::kInt8 ? 1.01 / 30 : type == OperandType::kBFloat16 ? 0.04 : 1e-4;
+      ok = ok && std::fabs(difference) <= limit;
+    }
+    Expect(ok, Isa::kAvx512, "LayerNorm into tiles of type " + std::to_string(static_cast<int>(type)));
+  }
 }
 
 // Every 16-bit pattern to float32 and back; float32 values halfway and near, against the nearest by search.
@@ -140,15 +196,19 @@ int TestKernels() {
       continue;
     }
     for (bool bfloat16 : {false, true}) {
-      for (int depth : {2, 10, 32, 48, 64, 128}) {
-        for (int rows : {1, 15, 33, 130}) TestAttention(*kernels, rows, depth, bfloat16, 1);
-      }
-      TestAttention(*kernels, 1100, 64, bfloat16, 1);  // several key blocks
-      TestAttention(*kernels, 600, 32, bfloat16, 30);  // scores beyond +-100: powers underflow
+      const auto attention = bfloat16 ? kernels->attention_bfloat16 : kernels->attention_float;
+      TestAttentions(isa, attention, {2, 10, 32, 48, 64, 128}, bfloat16,
+                     {bfloat16 ? OperandType::kBFloat16 : OperandType::kFloat32, false});
+      if (bfloat16) TestAttentions(isa, attention, {10, 64}, bfloat16, {OperandType::kInt8, false});
     }
     for (int width : {2, 15, 64, 129, 768}) TestLayerNorm(*kernels, width);
     for (DataType type : {DataType::kFloat16, DataType::kBFloat16}) TestConversions(*kernels, type);
   }
+  for (OperandType type : {OperandType::kBFloat16, OperandType::kInt8}) {
+    if (HasFastBFloat16()) TestAttentions(Isa::kAvx512, Avx512Bfloat16Attention, {32, 64, 96, 128}, true, {type, false});
+    if (HasAmx()) TestAttentions(Isa::kAvx512, AmxAttention, {32, 64, 96, 128}, true, {type, true});
+  }
+  if (HasAmx()) TestTilesLayerNorm();
   return failures;
 }
 
