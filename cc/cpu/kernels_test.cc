@@ -48,8 +48,9 @@ void TestAttention(Isa isa, void (*attention)(const AttentionTask&), int rows, i
   reference::Attend(q, k, v, rows, depth, 0, depth, &expected);
 
   const int padded = (rows + 15) / 16 * 16;
-  std::vector<char> out(format.Bytes(padded, depth), static_cast<char>(0xff));
-  const Operand context = {format, out.data(), depth, 127 / 3.0f};
+  const int width = format.tiles ? (depth + 63) / 64 * 64 : depth;
+  std::vector<char> out(format.Bytes(padded, width), static_cast<char>(0xff));
+  const Operand context = {format, out.data(), width, 127 / 3.0f};
   const std::unique_ptr<float, void (*)(void*)> scratch(
       static_cast<float*>(std::aligned_alloc(256, AttentionScratchBytes(depth))), std::free);
   for (size_t i = 0; i < AttentionScratchBytes(depth) / sizeof(float); ++i) scratch.get()[i] = NAN;
