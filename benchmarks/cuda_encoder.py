@@ -47,6 +47,7 @@ __all__ = [
     "reference",
 ]
 
+KERNELS = {"fastest": 0, "layers": 1, "persistent": 2}
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
@@ -159,6 +160,10 @@ class CudaEncoder:
 
     def runs_quantized(self, num_rows: int) -> bool:
         return bool(library().fastbert_cuda_runs_quantized(self.handle, num_rows))
+
+    def choose_kernels(self, kernels: str) -> None:
+        """From now on forward uses one of KERNELS: one launch for all layers, or one for each step (see fastbert_cuda.h)."""
+        check(library().fastbert_cuda_choose_kernels(self.handle, KERNELS[kernels]))
 
     def tune(self, weights: PackedWeights, num_tokens: int) -> None:
         """Times the products' algorithms for that many rows and keeps the fastest; waits for the current stream."""

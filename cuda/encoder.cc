@@ -177,6 +177,7 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
                                         "cudaDeviceGetAttribute"));
   }
   e->attention_ = PlanAttention(config.dtype, config.precision, e->dimensions_.padded_head, capability);
+  FASTBERT_RETURN_IF_ERROR(Persistent::Create(config, e->dimensions_, device, &e->persistent_));
   *encoder = std::move(e);
   return Status::Ok();
 }
@@ -361,6 +362,18 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
     layout.padded_row = buffers.padded_row;
     layout.token = buffers.token;
   }
+  if (timer == nullptr && UsesPersistentKernel(call.batch, num_tokens)) {
+    PersistentArgs args = {};
+    args.input = call.input;
+    args.output = call.output;
+    args.x = buffers.x;
+    args.sum = buffers.projection;
+    args.qkv = buffers.qkv;
+    args.context = buffers.context;
+    args.inner = buffers.inner;
+    args.scale = 1.4426950408889634f / std::sqrt(static_cast<float>(dimensions_.head));  // log2(e)
+    return persistent_.Run(lengths, call.mask, &layout, buffers.gemm, &args, weights.layers_, stream);
+  }
   layout.tiles = buffers.tiles;
   const bool as_graph = rows <= kMaxGraphRows;
   if (as_graph) {
@@ -427,6 +440,13 @@ Status Encoder::PackRows(const Pass& pass) const {
   pack.padded_hidden = dimensions_.padded_hidden;
   pass.Begin(FASTBERT_STEP_PACK, -1);
   return LaunchPackRows(pack, config_.dtype, pass.stream);
+}
+
+bool Encoder::UsesPersistentKernel(int batch, int num_tokens) const {
+  const int kernels = kernels_.load(std::memory_order_relaxed);
+  if (kernels == FASTBERT_KERNELS_LAYERS || !persistent_.Supports(batch, num_tokens)) return false;
+  if (Persistent::ScratchBytes(batch, num_tokens) > gemms_->workspace_bytes()) return false;  // takes its place
+  return kernels == FASTBERT_KERNELS_PERSISTENT || persistent_.Pays(num_tokens);
 }
 
 Status Encoder::RunLayers(const Pass& pass) const {

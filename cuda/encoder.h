@@ -16,6 +16,7 @@
 #include "cuda/graph_cache.h"
 #include "cuda/layer_norm.h"
 #include "cuda/pack_weights.h"
+#include "cuda/persistent.h"
 #include "cuda/quantized_weights.h"
 #include "cuda/sequence_layout.h"
 #include "cuda/status.h"
@@ -60,6 +61,8 @@ class Encoder {
   // With a timer the steps of the pass are timed.
   Status Forward(const Weights& weights, const FastBertCall& call, void* workspace, size_t workspace_bytes, cudaStream_t stream,
                  StepTimer* timer = nullptr) const;
+  // See fastbert_cuda_choose_kernels.
+  void ChooseKernels(FastBertKernels kernels) { kernels_.store(kernels, std::memory_order_relaxed); }
 
  private:
   struct Buffers;
@@ -70,6 +73,7 @@ class Encoder {
   size_t PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const;
   Status PackRows(const Pass& pass) const;
   Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
+  bool UsesPersistentKernel(int batch, int num_tokens) const;
   Status RunLayers(const Pass& pass) const;
   enum LayerPlace { kLayerStart, kLayerMiddle, kLayerEnd };
   Status Normalize(const Pass& pass, const LayerNormArgs& args, int layer, LayerPlace place) const;
@@ -83,6 +87,8 @@ class Encoder {
   const int device_;
   AttentionPlan attention_;
   std::unique_ptr<Gemms> gemms_;
+  Persistent persistent_;
+  std::atomic<int> kernels_{FASTBERT_KERNELS_FASTEST};
   bool can_quantize_ = false;  // the quantized kernels fit the model and the device
   int64_t min_quantized_rows_ = 0;
   int num_processors_ = 0;

@@ -36,6 +36,8 @@ typedef enum {
   FASTBERT_FP8           // kernels of the dtype, rounded to E4M3 when they are packed; residual stream of the dtype
 } FastBertQuantization;
 
+typedef enum { FASTBERT_KERNELS_FASTEST = 0, FASTBERT_KERNELS_LAYERS, FASTBERT_KERNELS_PERSISTENT } FastBertKernels;
+
 typedef struct {
   int32_t num_layers;
   int32_t num_heads;
@@ -199,6 +201,11 @@ typedef struct {
 
 // Queues it on `stream`, for the current CUDA device. The host arrays may be freed when it returns.
 FASTBERT_API FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stream);
+
+// For tests and benchmarks: which kernels forward uses from now on. FASTEST, the default, chooses by the number of tokens; LAYERS
+// takes a launch for each step; PERSISTENT one launch for all layers, wherever it is supported: Hopper, float16 or bfloat16 without
+// quantization, post-LN, head size 32 or 64, hidden and inner size multiples of 64 and at most 1024 and 4096, at most 1,024 tokens.
+FASTBERT_API FastBertStatus fastbert_cuda_choose_kernels(FastBertCudaEncoder* encoder, int32_t kernels);
 
 FASTBERT_API const char* fastbert_cuda_last_error(void);
 

@@ -85,7 +85,7 @@ def mask_of(case: Case) -> torch.Tensor:
     return (torch.arange(case.seq_len)[None, :] < lengths[:, None]).to(torch.int32)
 
 
-def run_case(case: Case, reference_device: str = "cuda") -> tuple[float, float]:
+def run_case(case: Case, reference_device: str = "cuda", kernels: str = "fastest") -> tuple[float, float]:
     """Runs the case on poisoned memory, checks what must hold exactly, and returns (relative error, largest absolute error)."""
     config = case.config
     generator = torch.Generator(device="cuda").manual_seed(case.seed)
@@ -97,6 +97,7 @@ def run_case(case: Case, reference_device: str = "cuda") -> tuple[float, float]:
     kept = inputs.clone()
 
     encoder = CudaEncoder(config)
+    encoder.choose_kernels(kernels)
     packed = guarded(encoder.packed_bytes())
     weights = PackedWeights(encoder, layers, packed)
     shape = ((config.num_layers,) if config.all_layers else ()) + tuple(inputs.shape)
