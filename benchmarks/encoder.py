@@ -10,7 +10,8 @@ number of valid tokens. Times are medians by CUDA events; inside TensorFlow and 
 
 A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not
 installed is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights,
-input, output) over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out.
+input, output) over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out;
+Ctrl-C ends the run with what was measured until then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import itertools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,7 +165,11 @@ def run_families(case: Case, families: list[str], args: argparse.Namespace) -> R
         notes.append(f"no floor: {problem}")
     for family in families:
         begin = time.perf_counter()
-        _, problem = start_process(family, case.folder, pythons.get(family, sys.executable), args.timeout)
+        stopped = False
+        try:
+            _, problem = start_process(family, case.folder, pythons.get(family, sys.executable), args.timeout)
+        except KeyboardInterrupt:
+            stopped, problem = True, "stopped"
         path = case.folder / f"results_{family}.jsonl"
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         if lines and "not_installed" in lines[0]:
@@ -174,6 +180,8 @@ def run_families(case: Case, families: list[str], args: argparse.Namespace) -> R
             notes.append(f"{family}: {problem}; what it had measured until then is in the table")
         results += lines[1:]
         print(f"{family}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+        if stopped:
+            break
     compare_outputs(case.folder, results)
     devices = list(dict.fromkeys(device for device, _ in header))
     titles = [f"{', '.join(devices) or 'nothing ran'}; BERT-{case.model}, {case.dtype}; milliseconds, medians"]
@@ -186,6 +194,7 @@ def main() -> None:
         worker(sys.argv[2:])
         return
     args = parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was measured until then is reported
     families = [f for f in FAMILIES if f in args.peers or any(CHEAP.get(peer) == f for peer in args.peers)]
     options = {"padded": args.padded, "tune": args.tune, "quantization": args.quantization}
     options |= {family: "all" if family in args.peers else "part" for family in CHEAP.values()}
