@@ -195,10 +195,8 @@ class GpuEncoder:
 
     def choose_kernels(self, kernels: str) -> None:
         """Which kernels passes use from now on: "fastest" (the default), "layers", a launch for each step, or "persistent", one
-        kernel for all, where that is supported. A library that has no such kernel has nothing to choose."""
-        library = abi.library()
-        if hasattr(library, "fastbert_cuda_choose_kernels"):
-            abi.check(library.fastbert_cuda_choose_kernels(self.handle, abi.KERNELS[kernels]))
+        kernel for all, where that is supported."""
+        abi.check(abi.library().fastbert_cuda_choose_kernels(self.handle, abi.KERNELS[kernels]))
 
     def tune(self, num_tokens: int) -> None:
         """Times the products' algorithms for about that many tokens and keeps the fastest."""
