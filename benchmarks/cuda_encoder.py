@@ -17,6 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from tf_fastbert.cuda.abi import (  # noqa: E402
     ACTIVATIONS,
     KERNEL_NAMES,
+    KERNELS,
     LAYER_NORMS,
     PRECISIONS,
     QUANTIZATIONS,
@@ -47,7 +48,6 @@ __all__ = [
     "reference",
 ]
 
-KERNELS = {"fastest": 0, "layers": 1, "persistent": 2}
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
