@@ -47,9 +47,10 @@ Status Persistent::Create(const FastBertConfig& config, const Dimensions& d, int
   FASTBERT_RETURN_IF_ERROR(attribute(cudaDevAttrMultiProcessorCount, &multiprocessors));
   FASTBERT_RETURN_IF_ERROR(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, &shared));
   FASTBERT_RETURN_IF_ERROR(attribute(cudaDevAttrCooperativeLaunch, &cooperative));
-  if (major != 9 || cooperative == 0 || config.dtype == FASTBERT_FLOAT32 || config.quantization != FASTBERT_NO_QUANTIZATION || config.layer_norm != FASTBERT_POST_LAYER_NORM ||
-      config.all_layers || config.num_layers > kPersistentMaxLayers || (d.head != 32 && d.head != 64) || d.hidden % 64 != 0 ||
-      d.inner % 64 != 0 || d.hidden > kMaxDepth || d.inner / kPersistentCluster > kMaxDepth) {
+  if (major != 9 || cooperative == 0 || config.dtype == FASTBERT_FLOAT32 || config.quantization != FASTBERT_NO_QUANTIZATION ||
+      config.layer_norm != FASTBERT_POST_LAYER_NORM || config.all_layers || config.num_layers > kPersistentMaxLayers ||
+      (d.head != 32 && d.head != 64) || d.hidden % 64 != 0 || d.inner % 64 != 0 || d.hidden > kMaxDepth ||
+      d.inner / kPersistentCluster > kMaxDepth) {
     return Status::Ok();
   }
   PersistentArgs& m = p->model_;

@@ -2,9 +2,10 @@
 // activations stay in shared memory, the weights come through the WeightStream, mma.sync multiplies.
 //
 // The tiles are small and there are eight warps, so warps share the depth: each works on every kDepthWarps-th step of 16, and the
-// partial sums meet in shared memory. That reads each operand from shared memory once (twice for more than 16 rows). In the two products with hidden_size columns the blocks of a cluster share the depth as well; each then adds up, in the
-// order of the blocks, the partial sums of a quarter of the rows, which the others have stored into its shared memory. So results
-// do not depend on timing.
+// partial sums meet in shared memory. That reads each operand from shared memory once (twice for more than 16 rows). In the two
+// products with hidden_size columns the blocks of a cluster share the depth as well; each then adds up, in the order of the
+// blocks, the partial sums of a quarter of the rows, which the others have stored into its shared memory. So results do not depend
+// on timing.
 //
 // Only the inner loop is compiled for each width of a tile; the rest, being large, is there once.
 #ifndef TF_FASTBERT_CUDA_PERSISTENT_PRODUCT_CUH_
