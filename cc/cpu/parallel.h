@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <mutex>
-#include <thread>
+#include <new>
 
 #include "cc/cpu/onednn.h"
 #include "cc/encoder.h"
@@ -51,15 +52,17 @@ struct alignas(64) PhaseCounter {
 
 // Phases of tasks that follow one another: for each phase p in [0, phases), run(worker, p, i) -> Status once for every i in
 // [0, count(p)), as RunTasks does, and no task of a phase before all of the one before are done. One call of parallel_for for all
-// phases: its workers wait for one another in a loop, first spinning, then yielding to other threads. They wait only for tasks
-// that somebody has begun: any one worker gets through alone, so it does not matter whether the pool has a thread for each.
+// phases: its workers wait for one another, first spinning, for phases are short, then asleep, for others may need the core. They
+// wait only for tasks that somebody has begun: any one worker gets through alone, so it does not matter whether the pool has a thread for each.
 // `counters`: memory for `phases` of them.
 template <typename Count, typename Run>
 Status RunPhases(const ParallelFor* parallel_for, int64_t workers, int phases, PhaseCounter* counters, const Count& count,
                  const Run& run) {
   struct Shared {
     std::atomic<bool> failed{false};
+    std::atomic<int> sleepers{0};
     std::mutex mutex;
+    std::condition_variable changed;
     Status error;
   } shared;
   for (int p = 0; p < phases; ++p) new (counters + p) PhaseCounter{{0}, {0}};
@@ -75,10 +78,20 @@ Status RunPhases(const ParallelFor* parallel_for, int64_t workers, int phases, P
           std::lock_guard<std::mutex> lock(shared.mutex);
           if (!shared.failed.exchange(true)) shared.error = std::move(status);
         }
-        counter.done.fetch_add(1, std::memory_order_acq_rel);
+        // Either this sees the sleeper, or the sleeper sees that the tasks are done: both are sequentially consistent.
+        if ((counter.done.fetch_add(1) + 1 == tasks || shared.failed) && shared.sleepers > 0) {
+          std::lock_guard<std::mutex> lock(shared.mutex);
+          shared.changed.notify_all();
+        }
       }
-      for (int spins = 0; counter.done.load(std::memory_order_acquire) < tasks && !shared.failed; ++spins) {
-        if (spins > 1000) std::this_thread::yield();
+      const auto over = [&] { return counter.done >= tasks || shared.failed; };
+      constexpr int kSpins = 20000;  // some tens of microseconds
+      for (int spins = 0; spins < kSpins && !over();) ++spins;
+      if (!over()) {
+        std::unique_lock<std::mutex> lock(shared.mutex);
+        ++shared.sleepers;
+        shared.changed.wait(lock, over);
+        --shared.sleepers;
       }
       if (shared.failed) return;
     }
