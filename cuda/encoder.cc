@@ -613,7 +613,7 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
   attention.qkv = b.qkv;
   attention.context = b.context;
   attention.tiles = pass.layout.tiles;
-  attention.num_tiles = pass.layout.num_tiles;
+  attention.num_tiles = pass.layout.tile_slots;
   attention.num_heads = dimensions_.num_heads;
   attention.head_size = dimensions_.padded_head;
   attention.scale = 1.0f / std::sqrt(static_cast<float>(dimensions_.head));

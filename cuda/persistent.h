@@ -84,7 +84,7 @@ class Persistent {
 
   // Whether this call can run, and whether it should according to measurements.
   bool Supports(int batch, int num_tokens) const;
-  bool Pays(int num_tokens) const;
+  static bool Pays(int num_tokens);
 
   // Bytes of scratch memory beside the encoder's activations.
   static size_t ScratchBytes(int batch, int num_tokens);
