@@ -5,8 +5,8 @@
 
 Every implementation gets the same weights and lengths (spread evenly from S / 8 to S - S / 8, or S / 2 for one sequence: about
 half of a padded batch is padding), and its output is compared with a float64 encoder first. Then they take turns: a round is one
-call of each, and what is reported is the median, over the rounds, of stock TensorFlow's float32 time over theirs within the round:
-on a machine with other work, milliseconds mean little. Each family is a process of its own, whose threads sleep while it is not
+call of each, and what is reported is the median, over the rounds, of stock TensorFlow's float32 time over theirs within the
+round: on a machine with other work, milliseconds mean little. Each family is a process of its own, whose threads sleep while it is not
 its turn; --python gives one another interpreter. Writes cpu_encoder.jsonl and cpu_encoder.md to --out, and prints the table.
 """
 
@@ -31,7 +31,7 @@ from benchmarks.case import Case, Row, relative_error  # noqa: E402
 from benchmarks.cpu_peers import CANDIDATES, STOCK  # noqa: E402
 from benchmarks.shapes import MODELS, parse_rows  # noqa: E402
 
-# Relative 2-norm of the difference from float64, to tell right from wrong. Random weights amplify rounding more than trained ones.
+# Relative 2-norm of the difference from float64, to tell right from wrong. Random weights amplify rounding.
 LIMITS = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.25}
 
 
@@ -130,7 +130,7 @@ def markdown(model: str, rows: list[tuple[int, int]], results: list[dict[str, An
             errors.append(result["relative_error"])
             speedup = f"{result['speedup']:.2f}" if "speedup" in result else "-"
             cells.append(f"{speedup} ({result['milliseconds']:.1f})")
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {max(errors):.0e} |" if errors else f"| {name} |" + " - |" * (len(rows) + 1))
+        lines.append(f"| {name} | " + " | ".join(cells) + (f" | {max(errors):.0e} |" if errors else " | - |"))
     reasons = dict.fromkeys(f"{r['name']}: {r['failed']}" for r in results if "failed" in r)
     return "\n".join([*lines, "", *(f"- {reason}" for reason in reasons)])
 

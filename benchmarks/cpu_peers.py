@@ -57,7 +57,7 @@ class TensorFlow:
         tf = self.tf
         precision = name.split()[-1]
         lengths = np.array(row.lengths, np.int32)
-        shape = {"num_heads": self.case.num_heads, "size_per_head": self.case.size_per_head}
+        shape: dict[str, Any] = {"num_heads": self.case.num_heads, "size_per_head": self.case.size_per_head}
         x = tf.constant(self.case.input(row))
         no_autograph = functools.partial(tf.function, autograph=False)
         if name == STOCK:
@@ -65,7 +65,8 @@ class TensorFlow:
             function = no_autograph(lambda x: plain_encoder(x, mask, self.layers, self.case.num_heads))
         elif precision == "int8":
             layers, lists = self.quantize(row)
-            function = no_autograph(lambda x: fast_bert_quantized_encoder(x, lengths, layers, lists, quantization="int8_mode1", **shape))
+            shape["quantization"] = "int8_mode1"
+            function = no_autograph(lambda x: fast_bert_quantized_encoder(x, lengths, layers, lists, **shape))
         else:
             layers = self.layers if precision == "float32" else self.variables(precision)
             x = tf.cast(x, precision)
@@ -187,7 +188,8 @@ def make_openvino(openvino: Any, case: Case, row: Row) -> Any:
         q, k, v = (split(dense(x, w, name)) for name in ("query", "key", "value"))
         scores = ops.multiply(ops.matmul(q, k, False, True), constant(size**-0.5))
         context = ops.matmul(ops.softmax(ops.add(scores, mask), 3), v, False, False)
-        context = ops.reshape(ops.transpose(context, constant([0, 2, 1, 3], np.int64)), constant([batch, seq_len, hidden], np.int64), False)
+        context = ops.transpose(context, constant([0, 2, 1, 3], np.int64))
+        context = ops.reshape(context, constant([batch, seq_len, hidden], np.int64), False)
         x = norm(ops.add(x, dense(context, w, "attention_output")), w, "attention_layer_norm")
         inner = ops.gelu(dense(x, w, "intermediate"), "tanh")
         x = norm(ops.add(x, dense(inner, w, "output")), w, "output_layer_norm")

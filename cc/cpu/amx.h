@@ -7,8 +7,8 @@
 namespace tf_fastbert {
 namespace cpu {
 
-// True where this build and this CPU have AMX with bfloat16 and int8 and AVX512_BF16, and the operating system lets the process use
-// it (asked for on first use). DNNL_MAX_CPU_ISA is obeyed.
+// True where this build and this CPU have AMX with bfloat16 and int8 and AVX512_BF16, and the operating system lets the process
+// use it (asked for on first use). DNNL_MAX_CPU_ISA is obeyed.
 bool HasAmx();
 
 }  // namespace cpu

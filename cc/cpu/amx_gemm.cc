@@ -174,7 +174,8 @@ class Background {
     if (kEpilogue == AmxEpilogue::kBFloat16) {
       _mm512_storeu_si512(out, ToBFloat16(low, high));
     } else if (kEpilogue >= AmxEpilogue::kGeluTanh) {
-      StoreOperand<kType>(OperandAddress(task_.out_operand, row, column_ - task_.operand_column), Activate(low), Activate(high), task_.out_operand.scale);
+      char* line = OperandAddress(task_.out_operand, row, column_ - task_.operand_column);
+      StoreOperand<kType>(line, Activate(low), Activate(high), task_.out_operand.scale);
     } else {
       if (kEpilogue == AmxEpilogue::kAccumulate) {
         low = _mm512_add_ps(low, _mm512_loadu_ps(out));
@@ -237,7 +238,8 @@ void Multiply(const AmxGemmTask& task) {
       const char* block_b = b + static_cast<int64_t>(k) * 2 * kStepBytes;
       int row = 0;
       for (; row + 2 <= row_tiles; row += 2) {
-        MultiplyRows<kType, true>(block_a + row * row_tile_bytes, row_tile_bytes, block_b, block, k == 0, sums + row * 512, &work);
+        const char* rows_a = block_a + row * row_tile_bytes;
+        MultiplyRows<kType, true>(rows_a, row_tile_bytes, block_b, block, k == 0, sums + row * 512, &work);
       }
       if (row < row_tiles) {
         MultiplyRows<kType, false>(block_a + row * row_tile_bytes, 0, block_b, block, k == 0, sums + row * 512, &work);

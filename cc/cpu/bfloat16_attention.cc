@@ -3,8 +3,7 @@
 // Flash style, as attention_kernel.inc: keys and values in blocks of kKeyBlock, packed once per task as right operands of tile
 // products (pairs of bfloat16 values that belong to one sum lie side by side, which AVX512_BF16 wants too). For each 32 queries:
 // scores of the block in float32, softmax in base 2 row by row, probabilities as bfloat16 in the tiles of a left operand, times
-// the values. With several blocks the results are rescaled and added in float32. No S x S buffer exists, and only valid tokens are
-// visited.
+// the values. With several blocks the results are rescaled and added in float32. No S x S buffer, and only valid tokens are visited.
 #include "cc/cpu/bfloat16_attention.h"
 
 #include <algorithm>
@@ -145,8 +144,8 @@ void PackQueries(const uint16_t* queries, int64_t stride, int count, int depth, 
 }
 
 // MultiplyGroup with AMX.
-TF_FASTBERT_ALWAYS_INLINE void MultiplyTiles(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps, float* out,
-                                             int64_t stride) {
+TF_FASTBERT_ALWAYS_INLINE void MultiplyTiles(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps,
+                                             float* out, int64_t stride) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -172,8 +171,8 @@ TF_FASTBERT_ALWAYS_INLINE void MultiplyTiles(const char* a, const char* b, int64
 // out [32 rows][32 columns], `stride` bytes apart, = a [2][steps tiles] * b, whose two columns of tiles are b_column bytes apart
 // and whose steps are b_step bytes apart. With AVX512_BF16: 8 rows at a time in 16 registers.
 template <bool kAmx>
-TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps, float* out,
-                                             int64_t stride) {
+TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps,
+                                             float* out, int64_t stride) {
   if (kAmx) return MultiplyTiles(a, b, b_step, b_column, steps, out, stride);
   for (int row = 0; row < kGroup; row += 8) {
     const char* left = a + (row / 16 * steps * kTileBytes) + row % 16 * 64;
@@ -271,8 +270,8 @@ void Attend(const AttentionTask& task) {
       }
       FinishStores();
       for (int d = 0; d < depth; d += 32) {
-        MultiplyGroup<kAmx>(s.probabilities, s.values + d / 16 * kTileBytes, depth / 16 * kTileBytes, kTileBytes, steps, s.products + d,
-                      depth * sizeof(float));
+        MultiplyGroup<kAmx>(s.probabilities, s.values + d / 16 * kTileBytes, depth / 16 * kTileBytes, kTileBytes, steps,
+                            s.products + d, depth * sizeof(float));
       }
       for (int r = 0; r < rows; ++r) {
         float* product = s.products + r * depth;

@@ -46,8 +46,9 @@ class CpuEncoder : public Encoder {
 
   Status Prepare(const LayerWeights* layers, const LayerRanges* ranges, void* buffer, void* /*stream*/,
                  const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared) const override {
-    return cpu::CatchErrors("preparing the weights",
-                            [&] { return cpu::PrepareWeights(config_, products_, layers, ranges, buffer, parallel_for, prepared); });
+    return cpu::CatchErrors("preparing the weights", [&] {
+      return cpu::PrepareWeights(config_, products_, layers, ranges, buffer, parallel_for, prepared);
+    });
   }
 
   size_t WorkspaceBytes(int batch, int seq_len, int num_tokens, bool remove_padding, int num_threads) const override {
@@ -71,8 +72,8 @@ class CpuEncoder : public Encoder {
       return Status::Ok();
     }
     cpu::Plan plan;
-    const Status status = cpu::MakePlan(config_, policy_, products_, call.batch, call.seq_len, call.num_tokens, call.remove_padding,
-                                        call.num_threads, &plan);
+    const Status status = cpu::MakePlan(config_, policy_, products_, call.batch, call.seq_len, call.num_tokens,
+                                        call.remove_padding, call.num_threads, &plan);
     if (!status.ok()) return status;
     if (call.workspace == nullptr) return Status::Internal("CPU encoder: no workspace");
     return cpu::Forward(config_, policy_, products_, static_cast<const cpu::CpuPreparedWeights&>(weights), plan, call).Run();

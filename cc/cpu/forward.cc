@@ -96,7 +96,8 @@ Status Forward::RunPhase(int64_t worker, int phase, int64_t task) const {
       ZeroPadding(call_, static_cast<int>(task - gathers), slabs, config_.hidden_size * SizeOf(config_.dtype));
       return Status::Ok();
     }
-    const Rows rows = by_columns ? GetRows(worker, static_cast<int>(task) * kRowGranularity, kRowGranularity) : GetBlock(worker, task);
+    const int first = static_cast<int>(task) * kRowGranularity;  // by columns
+    const Rows rows = by_columns ? GetRows(worker, first, kRowGranularity) : GetBlock(worker, task);
     Gather(rows);
     return by_columns ? Status::Ok() : QueryKeyValue(0, rows, 0, 3 * config_.hidden_size);
   }
@@ -173,8 +174,8 @@ Operand Forward::ContextOperand(float scale) const {
   return {policy_.operand, base_ + plan_.workspace.context, config_.hidden_size, scale};
 }
 
-// Copies the tokens of the rows and makes the first layer's input of them. Rows beyond the tokens are zeroed, also in the context,
-// where attention writes only tokens.
+// Copies the tokens of the rows and makes the first layer's input of them. Rows beyond the tokens are zeroed, also in
+// the context, where attention writes only tokens.
 void Forward::Gather(const Rows& rows) const {
   const int64_t hidden = config_.hidden_size;
   const int tokens = std::min(std::max(call_.num_tokens - rows.first, 0), rows.count);

@@ -33,8 +33,8 @@ class SingleThreadedOpenMp {
 // True where bfloat16 matrix products are fast: from AVX512_BF16 on (DNNL_MAX_CPU_ISA is obeyed).
 bool HasFastBFloat16();
 
-// True where int8 matrix products are fast and exact: from VNNI on. Without it oneDNN adds pairs of products in 16 bits, where they
-// saturate.
+// True where int8 matrix products are fast and exact: from VNNI on. Without it oneDNN adds pairs of products in 16 bits, where
+// they saturate.
 bool HasFastInt8();
 
 // Runs function() -> Status; what it throws becomes a Status that names `what`.

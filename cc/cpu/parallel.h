@@ -53,7 +53,8 @@ struct alignas(64) PhaseCounter {
 // Phases of tasks that follow one another: for each phase p in [0, phases), run(worker, p, i) -> Status once for every i in
 // [0, count(p)), as RunTasks does, and no task of a phase before all of the one before are done. One call of parallel_for for all
 // phases: its workers wait for one another, first spinning, for phases are short, then asleep, for others may need the core. They
-// wait only for tasks that somebody has begun: any one worker gets through alone, so it does not matter whether the pool has a thread for each.
+// wait only for tasks that somebody has begun: any one worker gets through alone, so it does not matter
+// whether the pool has a thread for each.
 // `counters`: memory for `phases` of them.
 template <typename Count, typename Run>
 Status RunPhases(const ParallelFor* parallel_for, int64_t workers, int phases, PhaseCounter* counters, const Count& count,

@@ -14,8 +14,8 @@ size_t Align(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// What decides about blocks of rows. A product over m rows takes as long as m + `overhead` rows at full speed: reading the weights
-// costs that much. Blocks of more than `largest` rows leave the L2 cache. Measured on one core of a Sapphire Rapids, BERT-base.
+// What decides about blocks of rows. A product over m rows takes as long as m + `overhead` rows at full speed:
+// reading the weights costs that much. Blocks of more than `largest` rows leave the L2 cache. Measured on one core of a Sapphire Rapids, BERT-base.
 struct BlockCosts {
   int overhead;
   int largest;
@@ -40,7 +40,8 @@ RowBlocks MakeBlocks(int64_t rows, int64_t block) {
 // Parts for about three tasks per thread.
 ColumnParts DivideColumns(const Product& product, int row_blocks, int num_threads) {
   const int units = product.shape().n / product.granularity();
-  const int64_t parts = std::min<int64_t>(std::max<int64_t>(CeilDivide(3 * static_cast<int64_t>(num_threads), row_blocks), 1), units);
+  const int64_t wanted = CeilDivide(3 * static_cast<int64_t>(num_threads), row_blocks);
+  const int64_t parts = std::min<int64_t>(std::max<int64_t>(wanted, 1), units);
   const int per_part = static_cast<int>(CeilDivide(units, parts));
   return {per_part * product.granularity(), static_cast<int>(CeilDivide(units, per_part))};
 }

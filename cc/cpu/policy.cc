@@ -12,7 +12,8 @@ Policy ChoosePolicy(const EncoderConfig& config) {
   Policy policy;
   policy.operand.tiles =
       config.hidden_size % 64 == 0 && config.inner_size % 64 == 0 && config.size_per_head % 32 == 0 && HasAmx();
-  policy.attention = HasFastBFloat16() && (int8 || config.dtype == DataType::kBFloat16) ? DataType::kBFloat16 : DataType::kFloat32;
+  const bool bfloat16 = HasFastBFloat16() && (int8 || config.dtype == DataType::kBFloat16);
+  policy.attention = bfloat16 ? DataType::kBFloat16 : DataType::kFloat32;
   if (int8 && HasFastInt8()) {
     policy.operand.type = OperandType::kInt8;
   } else if (policy.attention == DataType::kBFloat16) {

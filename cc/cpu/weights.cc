@@ -135,7 +135,8 @@ Status CreateLayerProducts(const EncoderConfig& config, const Policy& policy, La
   const DataType residual = DataType::kFloat32;
   const std::pair<ProductShape, std::unique_ptr<Product>*> all[] = {
       {{"query, key and value product", hidden, 3 * hidden, policy.operand, Epilogue::kStore, policy.attention}, &products->qkv},
-      {{"attention output product", hidden, hidden, policy.operand, Epilogue::kAccumulate, residual}, &products->attention_output},
+      {{"attention output product", hidden, hidden, policy.operand, Epilogue::kAccumulate, residual},
+       &products->attention_output},
       {{"intermediate product", hidden, inner, policy.operand, activation, residual}, &products->intermediate},
       {{"output product", inner, hidden, policy.operand, Epilogue::kAccumulate, residual}, &products->output},
   };
