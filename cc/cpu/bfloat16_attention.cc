@@ -3,7 +3,7 @@
 // Flash style, as attention_kernel.inc: keys and values in blocks of kKeyBlock, packed once per task as right operands of tile
 // products (pairs of bfloat16 values that belong to one sum lie side by side, which AVX512_BF16 wants too). For each 32 queries:
 // scores of the block in float32, softmax in base 2 row by row, probabilities as bfloat16 in the tiles of a left operand, times
-// the values. With several blocks the results are rescaled and added in float32. No S x S buffer, and only valid tokens are visited.
+// the values. With several blocks the results are rescaled and added in float32. No S x S buffer; only valid tokens are visited.
 #include "cc/cpu/bfloat16_attention.h"
 
 #include <algorithm>

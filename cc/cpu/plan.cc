@@ -15,7 +15,8 @@ size_t Align(size_t bytes) { return (bytes + 255) / 256 * 256; }
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // What decides about blocks of rows. A product over m rows takes as long as m + `overhead` rows at full speed:
-// reading the weights costs that much. Blocks of more than `largest` rows leave the L2 cache. Measured on one core of a Sapphire Rapids, BERT-base.
+// reading the weights costs that much. Blocks of more than `largest` rows leave the L2 cache.
+// Measured on one core of a Sapphire Rapids, BERT-base.
 struct BlockCosts {
   int overhead;
   int largest;

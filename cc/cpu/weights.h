@@ -1,5 +1,5 @@
-// What the CPU backend makes of the weights: four packed kernels, float32 biases, scales and LayerNorm parameters per layer, all in
-// one
+// What the CPU backend makes of the weights: four packed kernels, float32 biases, scales and LayerNorm parameters per layer, all
+// in one
 // buffer of the caller.
 #ifndef TF_FASTBERT_CC_CPU_WEIGHTS_H_
 #define TF_FASTBERT_CC_CPU_WEIGHTS_H_
