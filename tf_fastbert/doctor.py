@@ -135,7 +135,9 @@ def _self_check(report: Report, tf: Any, device: str) -> None:
             want = _plain_encoder(tf, tf.cast(hidden, tf.float64), lengths, rounded).numpy()
         try:
             with tf.device(device):
-                output = tf_fastbert.fast_bert_encoder(hidden, lengths, rounded, num_heads=_HEADS, size_per_head=_HEAD_SIZE)
+                output = tf_fastbert.fast_bert_encoder(
+                    hidden, lengths, rounded, num_heads=_HEADS, size_per_head=_HEAD_SIZE, precision="float32"
+                )
             error = float(np.linalg.norm(tf.cast(output, tf.float64).numpy() - want) / np.linalg.norm(want))
         except tf.errors.UnimplementedError as problem:
             report.line(f"self-check {device}", f"{name} is not supported here: {problem.message}")

@@ -9,8 +9,8 @@
 // int8 layers in float32: the weights multiplied by their scales, the inputs not rounded.
 // Residual stream, LayerNorm, softmax and activation functions are float32 everywhere. Modes 1 and 2 of int8 differ in the
 // weights' scales only, which come with the ranges: keeping the residual stream and the products' outputs in more than int8
-// costs nothing here. Attention is not int8 either: bfloat16 is as fast, since the exponentials take the time. fp8 layers are computed like
-// those without quantization (their kernels are of the tensors' type), as no CPU multiplies E4M3.
+// costs nothing here. Attention is not int8 either: bfloat16 is as fast, since the exponentials take the time. fp8 layers are
+// computed like those without quantization (their kernels are of the tensors' type), as no CPU multiplies E4M3.
 #ifndef TF_FASTBERT_CC_CPU_POLICY_H_
 #define TF_FASTBERT_CC_CPU_POLICY_H_
 
