@@ -162,7 +162,7 @@ void Run(char** argv) {
   const int remove_padding = IntArgument("is_remove_padding", argv[7]);
   if (IntArgument("int8_mode", argv[8]) != 0)
     throw std::runtime_error(std::string("int8_mode ") + argv[8] +
-                             ": this example has float weights only (quantized ones: fastbert_cuda_pack_quantized_weights); give 0");
+                             ": this example's weights are float (quantized: fastbert_cuda_pack_quantized_weights); give 0");
   const bool tune = IntArgument("allow_gemm_test", argv[9]) != 0;
   if (batch == 0 || seq_len == 0) throw std::runtime_error("batch and seq must be at least 1");
 
