@@ -112,7 +112,10 @@ absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
   call.num_threads = NumThreads(workers);
   Tensor workspace;
   const size_t bytes = model->encoder->WorkspaceBytes(batch, seq_len, tokens.num_tokens, remove_padding_, call.num_threads);
-  TF_RETURN_IF_ERROR(AllocateAligned(ctx, bytes, "workspace", &workspace, &call.workspace));
+  // 0 with tokens to compute: planning failed, as Run will say; without a workspace it cannot go on even if it plans again.
+  if (bytes > 0 || tokens.num_tokens == 0) {
+    TF_RETURN_IF_ERROR(AllocateAligned(ctx, bytes, "workspace", &workspace, &call.workspace));
+  }
   return ToAbsl(model->encoder->Run(weights->prepared(), call));
 }
 

@@ -198,6 +198,14 @@ Status Encoder::Pack(const FastBertLayerWeights* layers, const FastBertLayerRang
   FASTBERT_RETURN_IF_ERROR(CheckPointer("the packed weights' buffer", buffer, 256));
   ScopedDevice device(device_);
   FASTBERT_RETURN_IF_ERROR(device.status());
+  if (ranges != nullptr) {
+    // Ranges are copied from host memory that is gone when a graph is replayed.
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing"));
+    if (capture != cudaStreamCaptureStatusNone) {
+      return Status::Unimplemented("quantized weights cannot be packed on a stream that is being captured");
+    }
+  }
   std::unique_ptr<Weights> w(new Weights);
   w->owner_ = this;
   char* next = static_cast<char*>(buffer) + PackedBytes(config_, dimensions_);

@@ -31,7 +31,7 @@ bool ParseEntry(std::istream& in, GemmTableEntry* e) {
   in >> e->n >> e->k >> e->type >> e->compute >> e->epilogue >> e->last_row >> std::hex;
   for (uint64_t& word : e->algorithm.data) in >> word;
   std::string rest;
-  return !in.fail() && !(in >> rest) && e->n > 0 && e->k > 0 && e->last_row > 0;
+  return !in.fail() && !(in >> rest) && e->n > 0 && e->k > 0 && e->last_row > 0 && e->last_row <= (int64_t{1} << 27);
 }
 
 // Takes one table off `in`. `line_number` counts from 1 through all tables.

@@ -174,7 +174,10 @@ Status Persistent::Run(const HostLengths& lengths, const int32_t* mask, Sequence
 
   size_t shared_bytes = 0;
   int rows = RowsOfTile(layout->num_tokens);
-  while (!Plan(layout->num_tokens, rows, &args, &shared_bytes)) rows /= 2;
+  while (!Plan(layout->num_tokens, rows, &args, &shared_bytes)) {
+    if (rows == 16) return Status::Internal("the cooperative kernel's tiles do not fit into shared memory");
+    rows /= 2;
+  }
   cudaLaunchConfig_t launch;
   cudaLaunchAttribute attributes[2];
   SetLaunch(blocks_, shared_bytes, stream, &launch, attributes);

@@ -56,7 +56,9 @@ __device__ __forceinline__ uint2 ActivateAndQuantize(const float (&v)[8], const 
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const __half2 x = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
-      const __half2 scaled = __floats2half2_rn(v[2 * i] * half, v[2 * i + 1] * half);
+      // Far below zero tanh is -1 and the result 0: with -inf here it would be inf - inf.
+      const __half2 scaled =
+          __hmax2(__floats2half2_rn(v[2 * i] * half, v[2 * i + 1] * half), __float2half2_rn(-65504.0f));
       const __half2 square = __hmin2(__hmul2(x, x), max_square);
       const __half2 tanh = FastTanh(__hmul2(x, __hfma2(square, __hfma2(square, c2, c1), c0)));
       y[i] = __hfma2(scaled, tanh, scaled);
