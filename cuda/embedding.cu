@@ -15,6 +15,7 @@
 #include <string>
 
 #include "cuda/layer_norm.h"
+#include "cuda/row_sum.cuh"
 #include "cuda/vector.cuh"
 
 namespace tf_fastbert {
@@ -32,20 +33,6 @@ struct EmbeddingArgs {
   bool has_mask;              // else all rows are valid
   uint32_t mask[kMaskWords];  // bit r % 32 of word r / 32: row first_row + r is valid
 };
-
-template <int kThreads>
-__device__ __forceinline__ float RowSum(float value, float* shared) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  if (kThreads == 32) return value;
-  __syncthreads();  // the previous sum has been read
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = 0.0f;
-#pragma unroll
-  for (int w = 0; w < kThreads / 32; ++w) value += shared[w];
-  return value;
-}
 
 // Columns [column, column + kVectorSize) of a row; zero from `hidden` on.
 template <typename T>

@@ -13,6 +13,7 @@
 // ones last, and the product after begins with the first (46 to 44 microseconds; where they fit, it costs 5 %).
 #include "cuda/dimensions.h"
 #include "cuda/layer_norm.h"
+#include "cuda/row_sum.cuh"
 #include "cuda/vector.cuh"
 
 namespace tf_fastbert {
@@ -21,20 +22,6 @@ namespace {
 
 constexpr int64_t kEarlyRows = 8192;
 constexpr int64_t kBackwardsBytes = 24 << 20;  // of one of the tensors: half of an H100's L2 cache
-
-template <int kThreads>
-__device__ __forceinline__ float RowSum(float value, float* shared) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  if (kThreads == 32) return value;
-  __syncthreads();  // the previous sum has been read
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = 0.0f;
-#pragma unroll
-  for (int w = 0; w < kThreads / 32; ++w) value += shared[w];
-  return value;
-}
 
 // A vector of the user's output, whose rows have no padded columns: one 16-byte store if the width allows, else by elements.
 template <typename T>

@@ -8,6 +8,7 @@
 
 #include "cuda/dependent_launch.cuh"
 #include "cuda/quantized.cuh"
+#include "cuda/row_sum.cuh"
 #include "cuda/vector.cuh"
 
 namespace tf_fastbert {
@@ -16,12 +17,6 @@ namespace {
 
 constexpr int kRowsInBlock = 4;
 constexpr int64_t kEarlyRows = 8192;
-
-__device__ __forceinline__ float WarpSum(float value) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  return value;
-}
 
 // Eight values of the stream: of type T, or int8 times `step`.
 template <typename T, bool kInt8>
