@@ -8,7 +8,6 @@
 #include "cc/thread_pool.h"
 #include "cc/valid_tokens.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/platform/errors.h"
 
 namespace tf_fastbert {
 namespace {
@@ -38,17 +37,10 @@ class EmbeddingKernel : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("num_lengths", &num_lengths));
     OP_REQUIRES(ctx, num_lengths <= 1, absl::InvalidArgumentError("FastBertEmbedding: num_lengths must be 0 or 1"));
     OP_REQUIRES(ctx, epsilon_ >= 0, absl::InvalidArgumentError("FastBertEmbedding: epsilon must not be negative"));
-    dtype_ = dtype == tensorflow::DT_FLOAT  ? DataType::kFloat32
-             : dtype == tensorflow::DT_HALF ? DataType::kFloat16
-                                            : DataType::kBFloat16;
+    dtype_ = FromTensorFlow(dtype);
   }
 
-  void Compute(OpKernelContext* ctx) override {
-    const absl::Status status = Run(ctx);
-    if (status.ok()) return;
-    ctx->SetStatus(
-        tensorflow::errors::CreateWithUpdatedMessage(status, "FastBertEmbedding: " + std::string(status.message())));
-  }
+  void Compute(OpKernelContext* ctx) override { OP_REQUIRES_OK(ctx, NameOp(*this, Run(ctx))); }
 
  private:
   absl::Status Run(OpKernelContext* ctx) const {

@@ -12,7 +12,6 @@
 #include "cc/valid_tokens.h"
 #include "cc/weight_fields.h"
 #include "tensorflow/core/platform/tensor_float_32_utils.h"
-#include "tensorflow/core/platform/errors.h"
 
 namespace tf_fastbert {
 namespace {
@@ -50,9 +49,7 @@ FastBertEncoderKernel::FastBertEncoderKernel(OpKernelConstruction* ctx, bool on_
   OP_REQUIRES(ctx, int64_t{config_.num_heads} * config_.size_per_head <= kMaxInt,
               absl::InvalidArgumentError(type_string() + ": num_heads * size_per_head is too large"));
   config_.hidden_size = config_.num_heads * config_.size_per_head;
-  config_.dtype = dtype == tensorflow::DT_FLOAT  ? DataType::kFloat32
-                  : dtype == tensorflow::DT_HALF ? DataType::kFloat16
-                                                 : DataType::kBFloat16;
+  config_.dtype = FromTensorFlow(dtype);
   config_.activation = activation == "relu"       ? Activation::kRelu
                        : activation == "gelu_erf" ? Activation::kGeluErf
                                                   : Activation::kGeluTanh;
@@ -60,15 +57,10 @@ FastBertEncoderKernel::FastBertEncoderKernel(OpKernelConstruction* ctx, bool on_
   config_.precision = precision == "tf32" ? Precision::kTf32 : Precision::kFull;
   follow_tensorflow_ = precision == "default" && on_gpu && config_.dtype == DataType::kFloat32;
   immutable_weights_ = weights == "immutable";
-  if (ctx->HasAttr("quantization")) OP_REQUIRES_OK(ctx, NameOp(ReadQuantization(ctx, &config_.quantization)));
+  if (ctx->HasAttr("quantization")) OP_REQUIRES_OK(ctx, NameOp(*this, ReadQuantization(ctx, &config_.quantization)));
 }
 
-void FastBertEncoderKernel::Compute(OpKernelContext* ctx) { OP_REQUIRES_OK(ctx, NameOp(Run(ctx))); }
-
-absl::Status FastBertEncoderKernel::NameOp(const absl::Status& status) const {
-  if (status.ok()) return status;
-  return tensorflow::errors::CreateWithUpdatedMessage(status, type_string() + ": " + std::string(status.message()));
-}
+void FastBertEncoderKernel::Compute(OpKernelContext* ctx) { OP_REQUIRES_OK(ctx, NameOp(*this, Run(ctx))); }
 
 absl::Status FastBertEncoderKernel::Run(OpKernelContext* ctx) {
   const Tensor& hidden_states = ctx->input(0);

@@ -35,7 +35,6 @@ class FastBertEncoderKernel : public tensorflow::OpKernel {
   using Layers = absl::InlinedVector<LayerWeights, 24>;
   using AmaxLists = absl::InlinedVector<const float*, 24>;  // empty without quantization
 
-  absl::Status NameOp(const absl::Status& status) const;  // with the op's type in front of the message
   absl::Status Run(tensorflow::OpKernelContext* ctx);
   absl::Status CheckHiddenStates(const tensorflow::Tensor& hidden_states) const;
   absl::Status ReadWeights(tensorflow::OpKernelContext* ctx, Layers* layers, int* inner_size) const;

@@ -3,7 +3,15 @@
 #include <cstdint>
 #include <string>
 
+#include "tensorflow/core/platform/errors.h"
+
 namespace tf_fastbert {
+
+DataType FromTensorFlow(tensorflow::DataType dtype) {
+  return dtype == tensorflow::DT_FLOAT  ? DataType::kFloat32
+         : dtype == tensorflow::DT_HALF ? DataType::kFloat16
+                                        : DataType::kBFloat16;
+}
 
 absl::Status ToAbsl(const Status& status) {
   switch (status.code) {
@@ -19,6 +27,11 @@ absl::Status ToAbsl(const Status& status) {
       return absl::InternalError(status.message);
   }
   return absl::InternalError(status.message);
+}
+
+absl::Status NameOp(const tensorflow::OpKernel& kernel, const absl::Status& status) {
+  if (status.ok()) return status;
+  return tensorflow::errors::CreateWithUpdatedMessage(status, kernel.type_string() + ": " + std::string(status.message()));
 }
 
 absl::Status AllocateAligned(tensorflow::OpKernelContext* ctx, size_t bytes, const char* what, tensorflow::Tensor* tensor,
