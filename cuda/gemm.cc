@@ -53,6 +53,7 @@ Status Gemms::Create(const FastBertConfig& config, const Dimensions& d, int comp
   g->type_ = CudaType(config.dtype);
   g->compute_ =
       config.precision == FASTBERT_PRECISION_TF32 && config.dtype == FASTBERT_FLOAT32 ? kLtCompute32FFastTf32 : kLtCompute32F;
+  g->compute_capability_ = compute_capability;
   g->workspace_bytes_ = (compute_capability >= 90 ? size_t{32} : size_t{8}) << 20;  // what cuBLAS itself takes by default
 
   const int n[kNumGemmSites] = {3 * d.heads, d.padded_hidden, d.padded_inner, d.padded_hidden};

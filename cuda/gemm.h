@@ -105,6 +105,7 @@ class Gemms {
 
   const CublasLtApi* api_ = nullptr;
   std::string gpu_;
+  int compute_capability_ = 0;  // 90: 9.0
   LtHandle handle_ = nullptr;
   LtPreference preference_ = nullptr;
   cudaDataType_t type_ = CUDA_R_32F;

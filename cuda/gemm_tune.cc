@@ -66,13 +66,7 @@ Status Gemms::FindCandidates(GemmSite site, LtMatmulDesc desc, const GemmRows& r
     for (const LtAlgorithm& algorithm : found) add(algorithm);
   }
 
-  int device = 0, major = 0, minor = 0;
-  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaGetDevice(&device), "cudaGetDevice"));
-  FASTBERT_RETURN_IF_ERROR(
-      CudaStatus(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute"));
-  FASTBERT_RETURN_IF_ERROR(
-      CudaStatus(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute"));
-  if (major != 9 || minor != 0 || rows.num_rows_ < kHopperRows) return Status::Ok();
+  if (compute_capability_ != 90 || rows.num_rows_ < kHopperRows) return Status::Ok();
   const LtAlgorithm base = candidates->front();
   for (const uint32_t tile : kHopperTiles) {
     for (const uint32_t option : kHopperOptions) {
