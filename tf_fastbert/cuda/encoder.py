@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -176,18 +177,14 @@ class GpuEncoder:
         """Puts a batch on the GPU; see Batch."""
         return Batch(self, inputs, lengths, remove_padding)
 
+    def _pass(self, batch: Batch) -> tuple[Any, ...]:
+        """What the C ABI's forward and profile both take."""
+        workspace = batch.workspace
+        return self.handle, self.weights, ctypes.byref(batch.struct), workspace.address, workspace.size, self.gpu.stream
+
     def forward(self, batch: Batch) -> None:
         """Queues one pass."""
-        abi.check(
-            abi.library().fastbert_cuda_forward(
-                self.handle,
-                self.weights,
-                ctypes.byref(batch.struct),
-                batch.workspace.address,
-                batch.workspace.size,
-                self.gpu.stream,
-            )
-        )
+        abi.check(abi.library().fastbert_cuda_forward(*self._pass(batch)))
 
     def output(self, batch: Batch) -> np.ndarray:
         """The output of the last pass, as STORAGE[dtype]: [B, S, H], or [L, B, S, H]."""
@@ -213,17 +210,5 @@ class GpuEncoder:
         """
         capacity = 16 * self.config.num_layers + 16
         steps, count = (abi.Step * capacity)(), ctypes.c_int32()
-        abi.check(
-            abi.library().fastbert_cuda_profile(
-                self.handle,
-                self.weights,
-                ctypes.byref(batch.struct),
-                batch.workspace.address,
-                batch.workspace.size,
-                self.gpu.stream,
-                steps,
-                capacity,
-                ctypes.byref(count),
-            )
-        )
+        abi.check(abi.library().fastbert_cuda_profile(*self._pass(batch), steps, capacity, ctypes.byref(count)))
         return [(abi.STEP_NAMES[s.kind], s.layer, s.milliseconds) for s in steps[: count.value]]
