@@ -49,11 +49,11 @@ class _Collector:
         self.sites: list[tuple[int, str]] = []
         self.tensors: list[Any] = []
 
-    def layer(self, index: int) -> _LayerCollector:
-        return _LayerCollector(self, index)
+    def layer(self, index: int) -> graph.LayerHooks:
+        return graph.ActivationHooks(index, self.record)
 
-    def record(self, site: tuple[int, str], tensor: Any) -> None:
-        """Keeps |tensor|, -1 where a token is padding."""
+    def record(self, site: tuple[int, str], tensor: Any) -> Any:
+        """Keeps |tensor|, -1 where a token is padding, and returns the tensor."""
         tf, valid = self._tf, self._valid
         if tensor.shape.rank == 4:  # attention: both tokens must be valid
             valid = tf.expand_dims(tf.logical_and(tf.expand_dims(valid, 1), tf.expand_dims(valid, 2)), 1)
@@ -61,6 +61,7 @@ class _Collector:
             valid = tf.expand_dims(valid, 2)
         self.sites.append(site)
         self.tensors.append(tf.where_v2(valid, tf.abs(tensor), -1.0))
+        return tensor
 
     def largest(self) -> Any:
         """float32 [sites]."""
@@ -76,18 +77,6 @@ class _Collector:
             position = tf.where_v2(tensor < 0, BINS, tf.minimum(position, BINS - 1))
             rows.append(tf.math.bincount(tf.reshape(position, [-1]), minlength=BINS, maxlength=BINS))
         return tf.stack(rows)
-
-
-class _LayerCollector:
-    def __init__(self, collector: _Collector, index: int) -> None:
-        self._collector, self._index = collector, index
-
-    def activation(self, field: str, tensor: Any) -> Any:
-        self._collector.record((self._index, field), tensor)
-        return tensor
-
-    def kernel(self, field: str, kernel: Any) -> Any:
-        return kernel
 
 
 def collect(

@@ -35,6 +35,20 @@ class Hooks(Protocol):
         """Called in the layer's variable scope, before its variables are created."""
 
 
+class ActivationHooks:
+    """LayerHooks that leave kernels as they are."""
+
+    def __init__(self, index: int, hook: Callable[[tuple[int, str], Any], Any]) -> None:
+        """hook: (layer, field) and tensor -> what takes the tensor's place."""
+        self._index, self._hook = index, hook
+
+    def activation(self, field: str, tensor: Any) -> Any:
+        return self._hook((self._index, field), tensor)
+
+    def kernel(self, field: str, kernel: Any) -> Any:
+        return kernel
+
+
 def encoder_layers(
     modeling: Any,
     hooks: Hooks,

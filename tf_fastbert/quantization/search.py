@@ -32,25 +32,14 @@ class _Switchable:
         self._tf, self._mode = tf, mode
         self._amax = {site: amax[i] for i, site in enumerate(sites)}
 
-    def layer(self, index: int) -> _SwitchableLayer:
-        return _SwitchableLayer(self, index)
+    def layer(self, index: int) -> graph.LayerHooks:
+        return graph.ActivationHooks(index, self.quantize)
 
     def quantize(self, site: tuple[int, str], tensor: Any) -> Any:
         if site[1] not in self._mode.on:
             return tensor
         amax = self._amax[site]
         return self._tf.cond(amax > 0, lambda: fake_quantize(tensor, amax, fp8=self._mode.fp8), lambda: tensor)
-
-
-class _SwitchableLayer:
-    def __init__(self, hooks: _Switchable, index: int) -> None:
-        self._hooks, self._index = hooks, index
-
-    def activation(self, field: str, tensor: Any) -> Any:
-        return self._hooks.quantize((self._index, field), tensor)
-
-    def kernel(self, field: str, kernel: Any) -> Any:
-        return kernel
 
 
 def best_methods(
