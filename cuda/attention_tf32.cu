@@ -12,6 +12,7 @@
 
 #include "cuda/attention.h"
 #include "cuda/mma.cuh"
+#include "cuda/online_softmax.cuh"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -104,36 +105,13 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead>::kBlocks) AttentionTf32
       }
 
 #pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        float new_max = max[r];
+      for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-          for (int i = 2 * r; i < 2 * r + 2; ++i) {
-            if (n * 8 + 2 * t + i % 2 >= keys_left) s[n][i] = -INFINITY;
-            new_max = fmaxf(new_max, s[n][i]);
-          }
-        }
-        new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, 1));
-        new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, 2));
-        const float correction = Exp2((max[r] - new_max) * scale);
-        max[r] = new_max;
-        sum[r] *= correction;
-        const float offset = new_max * scale;
-#pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-          for (int i = 2 * r; i < 2 * r + 2; ++i) {
-            s[n][i] = Exp2(s[n][i] * scale - offset);
-            sum[r] += s[n][i];
-          }
-        }
-#pragma unroll
-        for (int n = 0; n < kHead / 8; ++n) {
-          o[n][2 * r] *= correction;
-          o[n][2 * r + 1] *= correction;
+        for (int i = 0; i < 4; ++i) {
+          if (n * 8 + 2 * t + i % 2 >= keys_left) s[n][i] = -INFINITY;
         }
       }
+      OnlineSoftmax(scale, s, o, max, sum);
 
 #pragma unroll
       for (int k = 0; k < kKeys / 8; ++k) {
