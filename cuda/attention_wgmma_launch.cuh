@@ -3,6 +3,7 @@
 #define TF_FASTBERT_CUDA_ATTENTION_WGMMA_LAUNCH_CUH_
 
 #include "cuda/attention_wgmma.cuh"
+#include "cuda/dependent_launch.cuh"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -13,6 +14,8 @@ template <typename T, int kHead>
 __global__ void __launch_bounds__(AttentionWgmma<T, kHead>::kThreads, AttentionWgmma<T, kHead>::kBlocks)
     AttentionWgmmaKernel(const AttentionArgs args) {
   extern __shared__ __align__(1024) char attention_shared[];
+  LetNextKernelStart();
+  WaitForPreviousKernel();
   AttentionWgmma<T, kHead>::Run(args, static_cast<uint32_t>(__cvta_generic_to_shared(attention_shared)));
 }
 #else
@@ -25,7 +28,8 @@ void LaunchAttentionWgmma(const AttentionArgs& args, int blocks, cudaStream_t st
   using Kernel = AttentionWgmma<T, kHead>;
   const int64_t items = static_cast<int64_t>(args.num_tiles) * args.num_heads;
   const unsigned grid = static_cast<unsigned>(items < blocks ? items : blocks);
-  AttentionWgmmaKernel<T, kHead><<<grid, Kernel::kThreads, Kernel::kSharedBytes, stream>>>(args);
+  // An error is found by LaunchStatus, as after any launch.
+  LaunchDependent(AttentionWgmmaKernel<T, kHead>, grid, Kernel::kThreads, 1, Kernel::kSharedBytes, stream, args);
 }
 
 template <int kHead>

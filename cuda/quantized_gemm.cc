@@ -4,49 +4,13 @@
 #include <string>
 
 #include "cuda/quantized_gemm_kernels.h"
+#include "cuda/tensor_map.h"
 
 namespace tf_fastbert {
 namespace cuda {
 namespace {
 
 constexpr int kTileRows = 128;  // of D, and bytes of K, in a block's tile
-
-// The driver's function, found through the runtime: the library is not linked with the driver.
-using EncodeTiled = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
-                                 const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-Status GetEncodeTiled(EncodeTiled* function) {
-  static void* const found = [] {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult result;
-#if CUDART_VERSION >= 12050
-    const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result);
-#else
-    const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result);
-#endif
-    if (error != cudaSuccess) cudaGetLastError();
-    return error == cudaSuccess && result == cudaDriverEntryPointSuccess ? entry : nullptr;
-  }();
-  *function = reinterpret_cast<EncodeTiled>(found);
-  return found != nullptr ? Status::Ok() : Status::Internal("the CUDA driver has no cuTensorMapEncodeTiled");
-}
-
-// [rows, k] bytes, copied in boxes of box_rows x 128 bytes.
-Status MakeMap(const void* values, int64_t rows, int k, int box_rows, CUtensorMap* map) {
-  EncodeTiled encode;
-  FASTBERT_RETURN_IF_ERROR(GetEncodeTiled(&encode));
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(k)};
-  const cuuint32_t box[2] = {128, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
-  const CUresult result = encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<void*>(values), sizes, strides, box, steps,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result == CUDA_SUCCESS) return Status::Ok();
-  return Status::Internal("cuTensorMapEncodeTiled for [" + std::to_string(rows) + ", " + std::to_string(k) + "] failed with " +
-                          std::to_string(result));
-}
 
 // Pairs of tiles: what a cluster computes at a time.
 int64_t Tiles(int64_t rows, int n, int width) { return (rows + 2 * kTileRows - 1) / (2 * kTileRows) * ((n + width - 1) / width); }
@@ -83,7 +47,7 @@ bool HasQuantizedGemm(int compute_capability) {
 
 Status MakeQuantizedWeight(const void* values, int n, int k, const float* scale, const float* bias, QuantizedWeight* weight) {
   for (int i = 0; i < kNumGemmTileWidths; ++i) {
-    FASTBERT_RETURN_IF_ERROR(MakeMap(values, n, k, kGemmTileWidths[i] / 2, &weight->map[i]));
+    FASTBERT_RETURN_IF_ERROR(MakeTileMap(values, n, k, kGemmTileWidths[i] / 2, -1, &weight->map[i]));
   }
   weight->n = n;
   weight->k = k;
@@ -95,7 +59,7 @@ Status MakeQuantizedWeight(const void* values, int n, int k, const float* scale,
 Status MakeQuantizedInput(const void* values, int64_t rows, int k, QuantizedInput* input) {
   input->rows = rows;
   input->k = k;
-  return MakeMap(values, rows, k, kTileRows, &input->map);
+  return MakeTileMap(values, rows, k, kTileRows, -1, &input->map);
 }
 
 Status LaunchQuantizedGemm(QuantizedType type, const QuantizedInput& input, const QuantizedWeight& weight,

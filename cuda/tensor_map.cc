@@ -1,0 +1,52 @@
+#include "cuda/tensor_map.h"
+
+#include <string>
+
+namespace tf_fastbert {
+namespace cuda {
+namespace {
+
+// The driver's function, found through the runtime: the library is not linked with the driver.
+using EncodeTiled = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*, const cuuint64_t*,
+                                 const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave, CUtensorMapSwizzle,
+                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+Status GetEncodeTiled(EncodeTiled* function) {
+  static void* const found = [] {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult result;
+#if CUDART_VERSION >= 12050
+    const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result);
+#else
+    const cudaError_t error = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result);
+#endif
+    if (error != cudaSuccess) cudaGetLastError();
+    return error == cudaSuccess && result == cudaDriverEntryPointSuccess ? entry : nullptr;
+  }();
+  *function = reinterpret_cast<EncodeTiled>(found);
+  return found != nullptr ? Status::Ok() : Status::Internal("the CUDA driver has no cuTensorMapEncodeTiled");
+}
+
+}  // namespace
+
+Status MakeTileMap(const void* values, int64_t rows, int64_t columns, int box_rows, int dtype, CUtensorMap* map) {
+  EncodeTiled encode;
+  FASTBERT_RETURN_IF_ERROR(GetEncodeTiled(&encode));
+  const int size = dtype < 0 ? 1 : 2;
+  const CUtensorMapDataType type = dtype < 0                     ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                                   : dtype == FASTBERT_FLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                               : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(columns * size)};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / size), static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  const CUresult result = encode(map, type, 2, const_cast<void*>(values), sizes, strides, box, steps,
+                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result == CUDA_SUCCESS) return Status::Ok();
+  return Status::Internal("cuTensorMapEncodeTiled for [" + std::to_string(rows) + ", " + std::to_string(columns) +
+                          "] failed with " + std::to_string(result));
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert
