@@ -11,6 +11,7 @@
 // registers are better spent on more rows at once (24,576 rows: 46 microseconds against 52, or 58 with several rows a warp; 2.4
 // TB/s). Where the rows don't fit the L2 cache, they are worked on from the last to the first: the product before wrote the last
 // ones last, and the product after begins with the first (46 to 44 microseconds; where they fit, it costs 5 %).
+#include "cuda/dependent_launch.cuh"
 #include "cuda/dimensions.h"
 #include "cuda/layer_norm.h"
 #include "cuda/row_sum.cuh"
@@ -49,8 +50,10 @@ __global__ void LayerNormKernel(const LayerNormArgs args) {
   __shared__ float shared[kThreads / 32];
   const unsigned block = !kEarly && args.backwards ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
   const int64_t out_row = static_cast<int64_t>(block) * blockDim.y + threadIdx.y;
-  if (out_row >= (args.output != nullptr ? args.output_rows : args.rows)) return;
-  const int64_t row = args.token != nullptr ? args.token[out_row] : out_row;
+  if (out_row >= (args.output != nullptr ? args.output_rows : args.rows)) {
+    WaitForPreviousKernel();
+    return;
+  }
   const int num_vectors = args.padded_hidden / kSize;
   T* output = args.output != nullptr ? static_cast<T*>(args.output) + out_row * args.hidden : nullptr;
 
@@ -66,6 +69,8 @@ __global__ void LayerNormKernel(const LayerNormArgs args) {
     }
   }
 
+  WaitForPreviousKernel();
+  const int64_t row = args.token != nullptr ? args.token[out_row] : out_row;
   if (row < 0) {
     const float zero[kSize] = {};
     for (int v = threadIdx.x; v < num_vectors; v += kThreads) StoreOutput(output, v * kSize, args.hidden, zero);
@@ -122,6 +127,16 @@ __global__ void LayerNormKernel(const LayerNormArgs args) {
   }
 }
 
+// An error is left for LaunchStatus to find.
+template <typename Args>
+void LaunchMaybeDependent(void (*kernel)(Args), unsigned blocks, dim3 block, const Args& args, cudaStream_t stream) {
+  if (args.dependent) {
+    LaunchDependent(kernel, blocks, block, 1, 0, stream, args);
+  } else {
+    kernel<<<blocks, block, 0, stream>>>(args);
+  }
+}
+
 template <typename T, int kThreads, int kVectors>
 void Launch(const LayerNormArgs& args, cudaStream_t stream) {
   const int64_t rows = args.output != nullptr ? args.output_rows : args.rows;
@@ -130,9 +145,9 @@ void Launch(const LayerNormArgs& args, cudaStream_t stream) {
   const unsigned blocks = static_cast<unsigned>((rows + rows_in_block - 1) / rows_in_block);
   const dim3 block(kThreads, rows_in_block);
   if constexpr (kThreads == 32 && kVectors <= 6) {
-    if (rows < kEarlyRows) return LayerNormKernel<T, kThreads, kVectors, true><<<blocks, block, 0, stream>>>(args);
+    if (rows < kEarlyRows) return LaunchMaybeDependent(LayerNormKernel<T, kThreads, kVectors, true>, blocks, block, args, stream);
   }
-  LayerNormKernel<T, kThreads, kVectors, false><<<blocks, block, 0, stream>>>(args);
+  LaunchMaybeDependent(LayerNormKernel<T, kThreads, kVectors, false>, blocks, block, args, stream);
 }
 
 template <typename T>
@@ -154,6 +169,7 @@ template <typename T>
 __global__ void PackRowsKernel(const PackRowsArgs args) {
   constexpr int kSize = kVectorSize<T>;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
+  WaitForPreviousKernel();
   if (row >= args.rows) return;
   const float zero[kSize] = {};
   T* packed = static_cast<T*>(args.packed) + row * args.padded_hidden;
@@ -195,9 +211,9 @@ Status LaunchPackRows(const PackRowsArgs& args, int dtype, cudaStream_t stream) 
   const dim3 block(32, 4);
   const unsigned blocks = static_cast<unsigned>((args.rows + block.y - 1) / block.y);
   switch (dtype) {
-    case FASTBERT_FLOAT32: PackRowsKernel<float><<<blocks, block, 0, stream>>>(args); break;
-    case FASTBERT_FLOAT16: PackRowsKernel<__half><<<blocks, block, 0, stream>>>(args); break;
-    case FASTBERT_BFLOAT16: PackRowsKernel<__nv_bfloat16><<<blocks, block, 0, stream>>>(args); break;
+    case FASTBERT_FLOAT32: LaunchMaybeDependent(PackRowsKernel<float>, blocks, block, args, stream); break;
+    case FASTBERT_FLOAT16: LaunchMaybeDependent(PackRowsKernel<__half>, blocks, block, args, stream); break;
+    case FASTBERT_BFLOAT16: LaunchMaybeDependent(PackRowsKernel<__nv_bfloat16>, blocks, block, args, stream); break;
   }
   return LaunchStatus("PackRowsKernel");
 }

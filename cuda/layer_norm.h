@@ -35,6 +35,7 @@ struct LayerNormArgs {
   int hidden = 0;
   int padded_hidden = 0;
   float epsilon = 0.0f;
+  bool dependent = false;  // on Hopper and newer: may start before the kernel in front of it is over (dependent_launch.cuh)
   bool backwards = false;  // set by LaunchLayerNorm: the last rows first
 };
 
@@ -52,6 +53,7 @@ struct PackRowsArgs {
   int64_t rows = 0;
   int hidden = 0;
   int padded_hidden = 0;
+  bool dependent = false;  // see LayerNormArgs
 };
 
 Status LaunchPackRows(const PackRowsArgs& args, int dtype, cudaStream_t stream);
