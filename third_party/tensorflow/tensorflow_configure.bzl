@@ -5,7 +5,10 @@ load("//third_party/python:python.bzl", "PYTHON_ENV", "run_python")
 # An op needs about 700 of the 10 000 headers that TensorFlow ships; more would make Bazel slow.
 _HEADERS = [
     "include/tensorflow/core/*.h",
+    "include/tensorflow/core/common_runtime/composite_device.h",
+    "include/tensorflow/core/common_runtime/device_set.h",
     "include/tensorflow/core/common_runtime/dma_helper.h",
+    "include/tensorflow/core/common_runtime/optimization_registry.h",
     "include/tensorflow/core/config/**/*.h",
     "include/tensorflow/core/example/**/*.h",
     "include/tensorflow/core/framework/**/*.h",
