@@ -11,7 +11,7 @@ number of valid tokens. Times are medians by CUDA events; inside TensorFlow and 
 A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not
 installed is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights,
 input, output) over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out;
-Ctrl-C ends the run with what was measured until then.
+Ctrl-C ends the run with what was measured until then. Each result also goes to encoder_live.jsonl there as soon as it is known.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ def main() -> None:
     options = {"padded": args.padded, "tune": args.tune, "quantization": args.quantization}
     options |= {family: "all" if family in args.peers else "part" for family in CHEAP.values()}
     args.out.mkdir(parents=True, exist_ok=True)
+    options["live"] = str(args.out.resolve() / "encoder_live.jsonl")
     with tempfile.TemporaryDirectory(prefix="encoder_benchmark_") as folder:
         case = Case.write(pathlib.Path(folder), args.model, args.dtype, args.rows, options)
         report = run_families(case, families, args)

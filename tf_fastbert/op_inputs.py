@@ -64,10 +64,25 @@ def _is_immutable(value: Any, tensor: tf.Tensor) -> bool:
     """Whether the buffer of `tensor`, converted from `value`, is one that nobody overwrites. False where that cannot be seen."""
     if tf.executing_eagerly():
         return _is_resource_variable(value)
-    op = tensor.op
-    while op.type in _FORWARDING:
-        op = op.inputs[0].op
-    return op.type in _IMMUTABLE
+    while True:
+        if tensor.op.type in _FORWARDING:
+            tensor = tensor.op.inputs[0]
+        elif tensor.op.type == "Placeholder":
+            # What the body of a loop or of a branch takes from outside is the same tensor in each turn.
+            outside = _captured(tensor)
+            if outside is None:
+                return False
+            tensor = outside
+        else:
+            return tensor.op.type in _IMMUTABLE
+
+
+def _captured(placeholder: tf.Tensor) -> tf.Tensor | None:
+    """The tensor of an outer graph that a tf.function's graph has taken in as `placeholder`; None if there is none."""
+    for outside, inside in getattr(placeholder.graph, "captures", ()):
+        if inside is placeholder:
+            return outside if hasattr(outside, "op") and not hasattr(outside, "numpy") else None
+    return None
 
 
 def _unwrap(value: Any) -> Any:

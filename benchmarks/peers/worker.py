@@ -1,6 +1,7 @@
 """Runs one family over all rows of a case: checks each implementation against the reference, then times it.
 
-Every result is one line of JSON in results_FAMILY.jsonl, written at once, so that a crash loses only what came after it.
+Every result is one line of JSON in results_FAMILY.jsonl, written at once, so that a crash loses only what came after it. The same
+lines go to the file that the option "live" of the case names, which outlives the run even if that is killed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Candidate:
 
     name: of the column, such as "ours"; mode: how it is called, such as "CUDA graph"; padded: it computes padding tokens too;
     prepare: makes it ready for a row, raising NotApplicable if it cannot be; limit: of its output's relative error, if not the
-    type's.
+    type's; slow: it takes long to prepare, so it comes when all others have been timed.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Candidate:
     padded: bool
     prepare: Callable[[Row], Prepared]
     limit: float | None = None
+    slow: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +121,9 @@ def run(family_name: str, case: Case) -> None:
         def write(line: dict[str, Any]) -> None:
             file.write(json.dumps(line) + "\n")
             file.flush()
+            if case.options.get("live"):
+                with open(case.options["live"], "a") as live:
+                    live.write(json.dumps(line) + "\n")
 
         try:
             family: Family = importlib.import_module(FAMILIES[family_name]).start(case)
@@ -126,19 +131,22 @@ def run(family_name: str, case: Case) -> None:
             write({"not_installed": str(reason)})
             return
         write({"versions": family.versions, "device": family.device})
-        for row in case.rows:
-            for index, candidate in enumerate(family.candidates):
-                begin = time.perf_counter()
-                result = _measure(case, row, candidate, f"{row.name}_{family_name}_{index}.npy")
-                write(
-                    {
-                        "row": [row.batch, row.seq_len],
-                        "family": family_name,
-                        "name": candidate.name,
-                        "mode": candidate.mode,
-                        "padded": candidate.padded,
-                        **result,
-                        "seconds": round(time.perf_counter() - begin, 2),
-                    }
-                )
-            family.after_row()
+        for slow in sorted({candidate.slow for candidate in family.candidates}):
+            for row in case.rows:
+                for index, candidate in enumerate(family.candidates):
+                    if candidate.slow != slow:
+                        continue
+                    begin = time.perf_counter()
+                    result = _measure(case, row, candidate, f"{row.name}_{family_name}_{index}.npy")
+                    write(
+                        {
+                            "row": [row.batch, row.seq_len],
+                            "family": family_name,
+                            "name": candidate.name,
+                            "mode": candidate.mode,
+                            "padded": candidate.padded,
+                            **result,
+                            "seconds": round(time.perf_counter() - begin, 2),
+                        }
+                    )
+                family.after_row()
