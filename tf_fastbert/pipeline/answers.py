@@ -12,11 +12,11 @@ import collections
 import functools
 import math
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
 
-from tf_fastbert.pipeline import candidates
+from tf_fastbert.pipeline import ahead, candidates
 from tf_fastbert.pipeline.final_text import FinalText
 
 
@@ -26,6 +26,14 @@ class _Entry(NamedTuple):
     text: str
     start_logit: float
     end_logit: float
+
+
+class Texts(NamedTuple):
+    """The three files' contents, question id -> JSON: predictions, n best lists, and for SQuAD 2.0 the null answers' odds."""
+
+    predictions: dict[str, str]
+    nbest: dict[str, str]
+    odds: dict[str, str]
 
 
 class _Unusual(Exception):
@@ -52,7 +60,9 @@ def make_write_predictions(run_squad: types.ModuleType) -> Callable[..., None]:
         try:
             if flags.verbose_logging or n_best_size < 1:
                 raise _Unusual
-            answers = _answers(run_squad, all_examples, all_features, all_results, n_best_size, max_answer_length, do_lower_case)
+            answers = ahead.answers(
+                run_squad, all_examples, all_features, all_results, n_best_size, max_answer_length, do_lower_case
+            ) or _answers(run_squad, all_examples, all_features, all_results, n_best_size, max_answer_length, do_lower_case)
         except (_Unusual, candidates.Unusual):
             original(
                 all_examples,
@@ -66,13 +76,12 @@ def make_write_predictions(run_squad: types.ModuleType) -> Callable[..., None]:
                 output_null_log_odds_file,
             )
             return
-        predictions, nbest, odds = answers
         tf = run_squad.tf
         tf.logging.info("Writing predictions to: %s" % output_prediction_file)
         tf.logging.info("Writing nbest to: %s" % output_nbest_file)
-        files = [(output_prediction_file, predictions), (output_nbest_file, nbest)]
+        files = [(output_prediction_file, answers.predictions), (output_nbest_file, answers.nbest)]
         if flags.version_2_with_negative:
-            files.append((output_null_log_odds_file, odds))
+            files.append((output_null_log_odds_file, answers.odds))
         for path, content in files:
             with tf.gfile.GFile(path, "w") as writer:
                 writer.write(_json_object(content))
@@ -88,20 +97,53 @@ def _answers(
     n_best_size: int,
     max_answer_length: int,
     do_lower_case: bool,
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Question id -> JSON text, for each of the three files."""
-    threshold = run_squad.FLAGS.null_score_diff_threshold if run_squad.FLAGS.version_2_with_negative else None
-    final_text = FinalText(run_squad, do_lower_case)
+) -> Texts:
     by_example: dict[int, list[Any]] = collections.defaultdict(list)
     for feature in all_features:
         by_example[feature.example_index].append(feature)
     features = [by_example[i] for i in range(len(all_examples))]
     results = {result.unique_id: result for result in all_results}
+    return find_texts(
+        run_squad, all_examples, features, results, n_best_size, max_answer_length, do_lower_case, threshold(run_squad)
+    )
+
+
+def threshold(run_squad: types.ModuleType) -> float | None:
+    """--null_score_diff_threshold where there are questions without answers, else None."""
+    return run_squad.FLAGS.null_score_diff_threshold if run_squad.FLAGS.version_2_with_negative else None
+
+
+def joined(parts: Iterable[Texts]) -> Texts:
+    """The texts of several groups of examples, one after the other."""
+    whole = Texts({}, {}, {})
+    for part in parts:
+        for target, source in zip(whole, part):
+            target.update(source)
+    return whole
+
+
+def find_texts(
+    run_squad: Any,
+    examples: Sequence[Any],
+    features: Sequence[Sequence[Any]],
+    results: Mapping[int, Any],
+    n_best_size: int,
+    max_answer_length: int,
+    do_lower_case: bool,
+    threshold: float | None,
+) -> Texts:
+    """The texts of `examples`.
+
+    Args:
+      run_squad: Google's module, or what has its tokenization and get_final_text.
+      features: for each example its windows. results: unique id -> RawResult. threshold: see threshold().
+    """
+    final_text = FinalText(run_squad, do_lower_case)
     predictions: dict[str, str] = {}
     nbest_lists: dict[str, str] = {}
     odds: dict[str, str] = {}
     found = candidates.find(features, results, n_best_size, max_answer_length)
-    for example, windows, pairs in zip(all_examples, features, found, strict=True):
+    for example, windows, pairs in zip(examples, features, found, strict=True):
         if not isinstance(example.qas_id, str):
             raise _Unusual
         if threshold is not None and not windows:
@@ -118,7 +160,7 @@ def _answers(
         difference = null.score - best.start_logit - best.end_logit
         odds[example.qas_id] = repr(difference)
         predictions[example.qas_id] = _quoted("" if difference > threshold else best.text)
-    return predictions, nbest_lists, odds
+    return Texts(predictions, nbest_lists, odds)
 
 
 class _Null(NamedTuple):
@@ -129,7 +171,7 @@ class _Null(NamedTuple):
     end_logit: float
 
 
-def _null_answer(windows: Sequence[Any], results: dict[int, Any]) -> _Null:
+def _null_answer(windows: Sequence[Any], results: Mapping[int, Any]) -> _Null:
     null = _Null(1000000, 0, 0)
     for feature in windows:
         result = results[feature.unique_id]

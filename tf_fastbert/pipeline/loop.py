@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_fastbert.pipeline import ahead
+
 
 class _Rows(np.ndarray):
     """An array whose .flat gives Python's floats: float(x) for x in row.flat then has nothing to convert."""
@@ -39,6 +41,7 @@ def make_predict(estimator: type) -> Callable[..., Iterator[Any]]:
             yield from batches
             return
         for batch in batches:
+            ahead.give(batch)
             yield from _split(batch)
 
     return predict

@@ -31,28 +31,33 @@ def make_feature_writer(run_squad: types.ModuleType) -> type:
                 super().process_feature(feature)
                 return
             self.num_features += 1
-            self._writer.write(
-                encode_example(
-                    {
-                        "input_ids": feature.input_ids,
-                        "input_mask": feature.input_mask,
-                        "segment_ids": feature.segment_ids,
-                        "unique_ids": [feature.unique_id],
-                    }
-                )
-            )
+            # A feature that was made ahead brings the long lists encoded.
+            inputs = getattr(feature, "encoded_inputs", None) or encode_inputs(feature)
+            self._writer.write(_length_delimited(_FIELD_1, inputs + _encode_lists({"unique_ids": [feature.unique_id]})))
 
     return FeatureWriter
 
 
+def encode_inputs(feature: Any) -> bytes:
+    """What the record of a feature (InputFeatures) holds but for its number; the number's bytes come behind."""
+    return _encode_lists(
+        {"input_ids": feature.input_ids, "input_mask": feature.input_mask, "segment_ids": feature.segment_ids}
+    )
+
+
 def encode_example(lists: Mapping[str, Sequence[int]]) -> bytes:
     """A serialized tf.train.Example of lists of integers, none of them negative."""
+    return _length_delimited(_FIELD_1, _encode_lists(lists))
+
+
+def _encode_lists(lists: Mapping[str, Sequence[int]]) -> bytes:
+    """The entries of Features.feature."""
     features = []
     for name, values in lists.items():
         packed = _packed(values)
         features.append(_before_values(name, len(packed)))
         features.append(packed)
-    return _length_delimited(_FIELD_1, b"".join(features))
+    return b"".join(features)
 
 
 def _packed(values: Sequence[int]) -> bytes:

@@ -79,6 +79,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "_get_best_indexes": ("91e4fcc029253b92",),
     "convert_examples_to_features": ("95456975641f2ca8",),
     "get_final_text": ("d167e9507aee172e",),
+    "main": ("9e1bf5ac5cbc43b3",),  # run_squad's, of bert-tensorflow alone
     "read_squad_examples": ("149b2c1986d6bf10",),
     "tokenization": ("19008d8b912ae185", "1f1a35884d073fdf"),
     "write_predictions": ("9dac78dae2f34018",),

@@ -13,25 +13,19 @@ import gc
 import json
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from tf_fastbert.pipeline import ahead
+from tf_fastbert.pipeline.windows import Document, Layout, Query, Window
 from tf_fastbert.pipeline.words import WordTokenizer, faster
 
 _FIRST_UNIQUE_ID = 1000000000
 _LOGGED_EXAMPLES = 20
 # Google's is_whitespace.
 _WHITESPACE = re.compile("[ \t\r\n\u202f]+")
-
-
-class _Document(NamedTuple):
-    """A paragraph: its tokens, their ids, and the index of the word that each belongs to."""
-
-    tokens: list[str]
-    ids: list[int]
-    word_indexes: list[int]
 
 
 def make_read_squad_examples(run_squad: types.ModuleType) -> Callable[..., list[Any]]:
@@ -42,20 +36,26 @@ def make_read_squad_examples(run_squad: types.ModuleType) -> Callable[..., list[
     def read_squad_examples(input_file: str, is_training: bool) -> list[Any]:
         if is_training:  # needs the word that each character belongs to
             return original(input_file, is_training)
+        made = ahead.examples(run_squad, input_file)
+        if made is not None:
+            return made
         with run_squad.tf.gfile.Open(input_file, "r") as reader:
             data = json.load(reader)["data"]
-        examples = []
-        for entry in data:
-            for paragraph in entry["paragraphs"]:
-                # One list for all questions of the paragraph, as in Google's code.
-                doc_tokens = [word for word in _WHITESPACE.split(paragraph["context"]) if word]
-                examples += [
-                    run_squad.SquadExample(qas_id=qa["id"], question_text=qa["question"], doc_tokens=doc_tokens)
-                    for qa in paragraph["qas"]
-                ]
-        return examples
+        return [
+            run_squad.SquadExample(qas_id=qas_id, question_text=question, doc_tokens=doc_tokens)
+            for qas_id, question, doc_tokens in questions(data)
+        ]
 
     return read_squad_examples
+
+
+def questions(data: Sequence[Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """(id, question, the paragraph's words) of each question in the "data" of a SQuAD file; all of a paragraph share the list."""
+    for entry in data:
+        for paragraph in entry["paragraphs"]:
+            doc_tokens = [word for word in _WHITESPACE.split(paragraph["context"]) if word]
+            for qa in paragraph["qas"]:
+                yield qa["id"], qa["question"], doc_tokens
 
 
 def make_convert_examples_to_features(run_squad: types.ModuleType) -> Callable[..., None]:
@@ -81,7 +81,15 @@ def make_convert_examples_to_features(run_squad: types.ModuleType) -> Callable[.
             examples[:_LOGGED_EXAMPLES], words, max_seq_length, doc_stride, max_query_length, is_training, lambda feature: None
         )
         with _no_garbage_collection():
-            _convert(run_squad, examples, words, max_seq_length, doc_stride, max_query_length, output_fn)
+            made = ahead.windows(examples, tokenizer, max_seq_length, doc_stride, max_query_length)
+            if made is None:
+                texts = ((example.question_text, example.doc_tokens, example.is_impossible) for example in examples)
+                made = (
+                    window.as_google(run_squad.InputFeatures)
+                    for window in make_windows(texts, words, max_seq_length, doc_stride, max_query_length)
+                )
+            for feature in made:
+                output_fn(feature)
 
     return convert_examples_to_features
 
@@ -98,48 +106,29 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _convert(
-    run_squad: types.ModuleType,
-    examples: Sequence[Any],
+def make_windows(
+    examples: Iterable[tuple[str, Sequence[str], bool]],
     words: WordTokenizer,
     max_seq_length: int,
     doc_stride: int,
     max_query_length: int,
-    output_fn: Callable[[Any], None],
-) -> None:
-    cls, sep = words.convert_tokens_to_ids(["[CLS]", "[SEP]"])
-    doc_tokens, document = None, _Document([], [], [])
+) -> Iterator[Window]:
+    """The windows of all examples, in Google's order.
+
+    Args:
+      examples: question, the paragraph's words (one list for all questions of a paragraph), is_impossible.
+    """
+    layout = Layout(max_seq_length, *words.convert_tokens_to_ids(["[CLS]", "[SEP]"]))
+    known, document = None, Document([], [], [])
     unique_id = _FIRST_UNIQUE_ID
-    for example_index, example in enumerate(examples):
-        query, query_ids = words.encode(example.question_text)
-        query, query_ids = query[:max_query_length], query_ids[:max_query_length]
-        if example.doc_tokens is not doc_tokens:
-            doc_tokens = example.doc_tokens
-            document = _Document(*words.encode_words(doc_tokens))
-        first = len(query) + 2  # the document's first position
-        for span_index, (start, is_max_context) in enumerate(
-            _windows(len(document.tokens), max_seq_length - len(query) - 3, doc_stride)
-        ):
-            length = len(is_max_context)
-            end, used = start + length, first + length + 1
-            padding = [0] * (max_seq_length - used)
-            positions = range(first, first + length)
-            output_fn(
-                run_squad.InputFeatures(
-                    unique_id=unique_id,
-                    example_index=example_index,
-                    doc_span_index=span_index,
-                    tokens=["[CLS]", *query, "[SEP]", *document.tokens[start:end], "[SEP]"],
-                    token_to_orig_map=dict(zip(positions, document.word_indexes[start:end])),
-                    token_is_max_context=dict(zip(positions, is_max_context)),
-                    input_ids=[cls, *query_ids, sep, *document.ids[start:end], sep, *padding],
-                    input_mask=[1] * used + padding,
-                    segment_ids=[0] * first + [1] * (length + 1) + padding,
-                    start_position=None,
-                    end_position=None,
-                    is_impossible=example.is_impossible,
-                )
-            )
+    for example_index, (question, doc_tokens, is_impossible) in enumerate(examples):
+        tokens, ids = words.encode(question)
+        query = Query(tokens[:max_query_length], ids[:max_query_length])
+        if doc_tokens is not known:
+            known, document = doc_tokens, Document(*words.encode_words(doc_tokens))
+        places = _windows(len(document.tokens), max_seq_length - len(query.tokens) - 3, doc_stride)
+        for span_index, (start, is_max_context) in enumerate(places):
+            yield Window(layout, query, document, start, is_max_context, unique_id, example_index, span_index, is_impossible)
             unique_id += 1
 
 

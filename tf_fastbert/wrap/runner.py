@@ -15,7 +15,7 @@ from typing import Any, Optional
 from absl import flags
 
 from tf_fastbert.wrap import flags as our_flags
-from tf_fastbert.wrap import logs, phases
+from tf_fastbert.wrap import ahead_of_imports, logs, phases
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.scripts import SCRIPTS, Script
 
@@ -51,7 +51,7 @@ def _run(script: Script, usage: str, argv: list[str]) -> None:
     our_flags.parse(argv, known_only=True)
     our_flags.check()
     logs.install(FLAGS.verbose)
-    with _errors_in_one_line():
+    with ahead_of_imports.begun(script, argv), _errors_in_one_line():
         import tf_fastbert.compat
 
         tf_fastbert.compat.install()
