@@ -126,6 +126,39 @@ def test_control_flow(body: str, device: str) -> None:
     check_output(CONFIG, inputs._replace(layers=changed), got)
 
 
+@pytest.mark.parametrize("kind", ["read", "constant", "changed"])
+def test_weights_from_outside_of_a_loop(kind: str, device: str) -> None:
+    """What a loop's body captures is known to stay the same; what it changes from turn to turn is not."""
+    inputs = make_inputs(CONFIG)
+    with tf.device(device):
+        variables = as_variables(inputs)
+
+        @tf.function
+        def loop(turns: tf.Tensor) -> tf.Tensor:
+            make = tf.constant if kind == "constant" else tf.identity
+            layers = [LayerWeights(*map(make, layer)) for layer in (inputs.layers if kind == "constant" else variables)]
+            output = tf.zeros_like(inputs.hidden_states)
+            if kind != "changed":
+                for _ in tf.range(turns):
+                    output = tf.ensure_shape(encode(inputs, layers), output.shape)
+                return output
+            beta = layers[-1].output_layer_norm_beta
+            for _ in tf.range(turns):
+                beta += 1
+                last = layers[-1]._replace(output_layer_norm_beta=beta)
+                output = tf.ensure_shape(encode(inputs, [*layers[:-1], last]), output.shape)
+            return output
+
+        got = loop(tf.constant(3)).numpy()
+        definition = loop.get_concrete_function(tf.TensorSpec([], tf.int32)).graph.as_graph_def()
+    ops = [node for function in definition.library.function for node in function.node_def if node.op == "FastBertEncoder"]
+    assert [op.attr["weights"].s.decode() for op in ops] == ["checked" if kind == "changed" else "immutable"]
+    changed = [*inputs.layers]
+    if kind == "changed":
+        changed[-1] = changed[-1]._replace(output_layer_norm_beta=changed[-1].output_layer_norm_beta + 3)
+    check_output(CONFIG, inputs._replace(layers=changed), got)
+
+
 def test_function_runs_the_fused_op(device: str) -> None:
     from tensorflow.python.eager import context
 

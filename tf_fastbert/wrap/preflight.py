@@ -17,6 +17,8 @@ from tf_fastbert.wrap.scripts import TASKS, Script, Task
 
 FLAGS = flags.FLAGS
 
+_GPU_BATCH = 64  # sequences
+
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
@@ -51,7 +53,7 @@ def check(script: Script) -> Checked:
             f"--compare_stock: Google's own encoder has no {sizes.encoder.hidden_act} (hidden_act in {FLAGS.bert_config_file})"
         )
     num_labels = _check_squad() if script.name == "run_squad" else _check_task(phases)
-    notes = [_encoder_note()]
+    notes = [_encoder_note(), *_batch_notes(phases)]
     notes += _check_checkpoints(script, sizes, num_labels)
     return Checked(sizes, tuple(notes))
 
@@ -67,6 +69,16 @@ def _encoder_note() -> str:
     if FLAGS.precision == "fp8":
         quantization = "fp8, " if _has_fp8() else f"no GPU with FP8 here: products in {FLAGS.floatx}, not in fp8, "
     return f"encoder in {quantization}{FLAGS.floatx}, padding {'removed' if FLAGS.remove_padding else 'kept'}"
+
+
+def _batch_notes(phases: list[str]) -> list[str]:
+    """A hint where batches are too small for a GPU: Google's default of 8 leaves most of one idle."""
+    names = [phase.removeprefix("do_") + "_batch_size" for phase in phases]
+    small = [f"--{name}={FLAGS[name].value}" for name in names if FLAGS[name].value < _GPU_BATCH // 2]
+    if not small or not tf.config.list_physical_devices("GPU"):
+        return []
+    larger = " ".join(f"--{flag.lstrip('-').partition('=')[0]}={_GPU_BATCH}" for flag in small)
+    return [f"{' '.join(small)} is small for a GPU: {larger} would be faster, with the same answers"]
 
 
 def _has_fp8() -> bool:
