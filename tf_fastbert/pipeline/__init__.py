@@ -5,6 +5,7 @@
         run_squad.main(...)
 
     words.py            WordTokenizer: a word is tokenized once
+    ahead.py            SQuAD's features and answers in processes beside, ahead_worker.py; windows.py what travels
     squad_features.py   read_squad_examples, convert_examples_to_features
     records.py          FeatureWriter: the same records
     loop.py             TPUEstimator.predict: rows at little cost

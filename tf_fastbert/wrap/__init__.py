@@ -1,6 +1,7 @@
 """What examples/run_squad_wrap.py and examples/run_classifier_wrap.py are made of.
 
     flags.py        our flags beside Google's, and how a command line is read
+    ahead_of_imports.py  what is begun before TensorFlow is imported
     google.py       imports Google's script, from bert-tensorflow or from a local copy (--bert_dir)
     scripts.py      the two scripts: required flags, head variables, files they read and write
     inputs.py       checks of configuration, vocabulary and data files before any graph is built
