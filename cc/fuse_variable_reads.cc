@@ -15,6 +15,7 @@
 #include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/graph.h"
 #include "tensorflow/core/graph/node_builder.h"
+#include "tensorflow/core/util/device_name_utils.h"
 
 namespace tf_fastbert {
 namespace {
@@ -36,6 +37,13 @@ bool ReadDtype(const Node& node, DataType* dtype) {
   if (node.type_string() != "ReadVariableOp" || !tensorflow::GetNodeAttr(node.attrs(), "dtype", dtype).ok()) return false;
   return *dtype == tensorflow::DT_FLOAT || *dtype == tensorflow::DT_HALF || *dtype == tensorflow::DT_BFLOAT16 ||
          *dtype == tensorflow::DT_INT8;
+}
+
+// Whether FastBertReadVariables has a kernel for the device; an accelerator of another kind keeps its reads.
+bool HasKernel(const std::string& device) {
+  tensorflow::DeviceNameUtils::ParsedName parsed;
+  return tensorflow::DeviceNameUtils::ParseFullName(device, &parsed) && parsed.has_type &&
+         (parsed.type == tensorflow::DEVICE_CPU || parsed.type == tensorflow::DEVICE_GPU);
 }
 
 std::set<int> ControlInputs(const Node& node) {
@@ -113,7 +121,7 @@ absl::Status FuseReadsOf(Graph* graph, const Node& user) {
     groups[{read->assigned_device_name(), ControlInputs(*read)}].push_back(read);
   }
   for (const auto& [group, reads] : groups) {
-    if (reads.size() < 2 || DependOnEachOther(reads)) continue;
+    if (reads.size() < 2 || !HasKernel(group.first) || DependOnEachOther(reads)) continue;
     status = Fuse(graph, user, reads);
     if (!status.ok()) return status;
   }

@@ -103,9 +103,8 @@ class ReadVariables : public tensorflow::OpKernel {
 };
 
 REGISTER_KERNEL_BUILDER(Name("FastBertReadVariables").Device(tensorflow::DEVICE_CPU), ReadVariables);
-#ifdef TF_FASTBERT_CUDA
+// Also in a library without CUDA: the variables may be on a GPU though the encoder is not.
 REGISTER_KERNEL_BUILDER(Name("FastBertReadVariables").Device(tensorflow::DEVICE_GPU).HostMemory("resources"), ReadVariables);
-#endif
 
 }  // namespace
 }  // namespace tf_fastbert
