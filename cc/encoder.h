@@ -157,6 +157,9 @@ class Encoder {
 
 // Each fails with the name and value of what it does not support.
 Status CreateCpuEncoder(const EncoderConfig& config, std::unique_ptr<Encoder>* encoder);
+// What the CPU backend computes each type with on this machine, as JSON: {"vectors": string, "amx", "bfloat16", "int8": bool,
+// "types": {name: {"products": string, "attention": string}}}.
+std::string DescribeCpuEncoder();
 // For the current CUDA device. Only in libraries built with CUDA.
 Status CreateCudaEncoder(const EncoderConfig& config, std::unique_ptr<Encoder>* encoder);
 

@@ -1,10 +1,13 @@
 // The C ABI of fastbert_cuda.h over cuda::Encoder: checks handles, keeps the last error, lets no exception out.
+#include <dlfcn.h>
+
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
 #include <string>
 
+#include "cuda/cublaslt_api.h"
 #include "cuda/embedding.h"
 #include "cuda/encoder.h"
 #include "cuda/fastbert_cuda.h"
@@ -168,6 +171,21 @@ FastBertStatus fastbert_cuda_choose_kernels(FastBertCudaEncoder* encoder, int32_
       return Status::InvalidArgument("kernels = " + std::to_string(kernels) + " is not one of the enum's values");
     }
     encoder->encoder->ChooseKernels(static_cast<FastBertKernels>(kernels));
+    return Status::Ok();
+  });
+}
+
+FastBertStatus fastbert_cuda_versions(FastBertVersions* versions) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(versions, "versions"));
+    *versions = {};
+    cudaRuntimeGetVersion(&versions->runtime);
+    cudaDriverGetVersion(&versions->driver);
+    const tf_fastbert::cuda::CublasLtApi* api = nullptr;
+    FASTBERT_RETURN_IF_ERROR(tf_fastbert::cuda::GetCublasLt(&api));
+    versions->cublaslt = api->GetVersion();
+    Dl_info info = {};
+    versions->cublaslt_path = dladdr(reinterpret_cast<void*>(api->GetVersion), &info) ? info.dli_fname : "";
     return Status::Ok();
   });
 }

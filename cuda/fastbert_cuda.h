@@ -207,6 +207,18 @@ FASTBERT_API FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* cal
 // quantization, post-LN, head size 32 or 64, hidden and inner size multiples of 64 and at most 1024 and 4096, at most 1,024 tokens.
 FASTBERT_API FastBertStatus fastbert_cuda_choose_kernels(FastBertCudaEncoder* encoder, int32_t kernels);
 
+// What this library works with: the CUDA runtime linked into it and the newest CUDA that the driver supports (0: no driver), both as
+// 1000 * major + 10 * minor, and the cuBLASLt that was found: its version (10000 * major + 100 * minor + patch) and its file.
+typedef struct {
+  int32_t runtime;
+  int32_t driver;
+  uint64_t cublaslt;
+  const char* cublaslt_path;  // lives as long as the process
+} FastBertVersions;
+
+// Needs no GPU. Fails, with runtime and driver filled in, where no cuBLASLt is found.
+FASTBERT_API FastBertStatus fastbert_cuda_versions(FastBertVersions* versions);
+
 FASTBERT_API const char* fastbert_cuda_last_error(void);
 
 #ifdef __cplusplus

@@ -41,6 +41,22 @@ def table_files() -> Iterator[pathlib.Path]:
         yield from map(pathlib.Path, named.split(os.pathsep))
 
 
+def made_for(path: pathlib.Path) -> list[tuple[str, int]]:
+    """The GPU's name and cuBLASLt's version (130100: 13.1.0) of each table in a file; none if it cannot be read."""
+    found, gpu = [], ""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if word == "gpu":
+            gpu = rest
+        elif word == "cublaslt" and rest.isdigit():
+            found.append((gpu, int(rest)))
+    return found
+
+
 def load(library: str | os.PathLike[str]) -> list[pathlib.Path]:
     """Hands all tables to the op library at `library`, a file built with CUDA, and returns which files were taken.
 

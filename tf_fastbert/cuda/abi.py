@@ -125,6 +125,17 @@ class Step(ctypes.Structure):
     _fields_ = [("kind", ctypes.c_int32), ("layer", ctypes.c_int32), ("milliseconds", ctypes.c_float)]
 
 
+class Versions(ctypes.Structure):
+    """FastBertVersions."""
+
+    _fields_ = [
+        ("runtime", ctypes.c_int32),
+        ("driver", ctypes.c_int32),
+        ("cublaslt", ctypes.c_uint64),
+        ("cublaslt_path", ctypes.c_char_p),
+    ]
+
+
 def weight_shape(name: str, hidden_size: int, inner_size: int) -> tuple[int, ...]:
     """The shape of the weight `name` of one layer."""
     if name.endswith("kernel"):
