@@ -2,9 +2,10 @@
 PYTHON_IN_VENV := .venv/bin/python
 CKPT ?=
 DATA ?=
+VERSIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test squad test-versions clean
+.PHONY: help setup build test squad test-versions wheels lint clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -25,6 +26,13 @@ squad: build  ## fine-tune, then answer questions with the stock graph and with 
 test-versions: setup  ## build for and test with TensorFlow 2.15 and 2.20, each in an environment of its own
 	@tools/setup/test_tensorflow_version.sh 2.15
 	@tools/setup/test_tensorflow_version.sh 2.20
+
+wheels:  ## a wheel for each TensorFlow into dist/, CPU and CUDA in one; VERSIONS="2.21 2.20": these only
+	@tools/setup/build_wheels.sh $(VERSIONS)
+
+lint: setup  ## ruff, mypy, and clang-format on the C++ files that it has been applied to
+	@tools/setup/dev_tools.sh
+	@tools/setup/lint.sh
 
 clean:  ## remove what was built; the virtual environments stay
 	@set -e; bazel=$$(tools/setup/find_bazel.sh); $$bazel clean

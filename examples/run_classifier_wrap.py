@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Google's run_classifier.py through tf_fastbert's encoder.
 
   python examples/run_classifier_wrap.py --task_name=MRPC --data_dir=GLUE/MRPC --do_eval=true \\

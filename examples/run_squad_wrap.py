@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Google's run_squad.py through tf_fastbert's encoder.
 
   python examples/run_squad_wrap.py --vocab_file=DIR/vocab.txt --bert_config_file=DIR/bert_config.json \\

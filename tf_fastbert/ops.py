@@ -6,6 +6,7 @@ TF_FASTBERT_LIBRARY, libtf_fastbert.so beside this file (an installed package), 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
@@ -25,6 +26,7 @@ _PACKAGE = pathlib.Path(__file__).resolve().parent
 _LIBRARY_NAME = "libtf_fastbert.so"
 _BUILD_INFO_MARKER = b"tf_fastbert_build_info={"
 _ONEDNN = "libdnnl.so.3"
+_OPENMP = "libgomp.so.1"
 
 _CHOICES = {
     "activation": ("gelu_tanh", "gelu_erf", "relu"),
@@ -91,6 +93,10 @@ def _minor(version: str) -> str:
 
 def _preload_onednn(library: pathlib.Path) -> str | None:
     """Loads libdnnl.so.3, which the op library needs, from where pip puts it. Returns why that failed, or None."""
+    for name in (_OPENMP, str(_PACKAGE / _OPENMP)):  # the system's, else the wheel's; loaded, it is found by its name
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)
+            break
     for folder in (library.parent, _PACKAGE, pathlib.Path(sys.prefix) / "lib"):
         if (folder / _ONEDNN).is_file():
             name = str(folder / _ONEDNN)
@@ -111,13 +117,18 @@ def _load() -> Any:
     if _minor(info["tensorflow"]) != _minor(tf.__version__):
         raise ImportError(
             f"{path} was built for TensorFlow {info['tensorflow']}, but this is TensorFlow {tf.__version__}. A custom op works "
-            "with one minor version only: run `make build` (or `pip install .`) again with this TensorFlow installed, or install "
-            f"TensorFlow {_minor(info['tensorflow'])}."
+            f"with one minor version only: install the wheel for TensorFlow {_minor(tf.__version__)}, run `make build` (or `pip "
+            f"install .`) again with this TensorFlow installed, or install TensorFlow {_minor(info['tensorflow'])}."
         )
     onednn_problem = _preload_onednn(path)
     try:
         module = tf.load_op_library(str(path))
     except tf.errors.NotFoundError as error:
+        if _OPENMP in f"{onednn_problem} {error}":
+            raise ImportError(
+                f"{path} needs the OpenMP runtime of gcc ({_OPENMP}), which was not found: install it (libgomp1 on Debian and "
+                "Ubuntu, libgomp on Fedora and RHEL)."
+            ) from error
         if onednn_problem and "libdnnl" in str(error):
             raise ImportError(
                 f"{path} needs oneDNN ({_ONEDNN}), which was not found ({onednn_problem}): pip install "
