@@ -93,7 +93,7 @@ class Case:
     options: dict[str, Any]  # of the command line, for the workers
 
     @classmethod
-    def write(cls, folder: pathlib.Path, model: str, dtype: str, rows: list[tuple[int, int]], options: dict[str, Any]) -> "Case":
+    def write(cls, folder: pathlib.Path, model: str, dtype: str, rows: list[tuple[int, int]], options: dict[str, Any]) -> Case:
         """Draws random weights and inputs, of such a scale that activations stay near one, and computes the references."""
         case = cls(folder, model, dtype, tuple(Row(*row) for row in rows), options)
         rng = np.random.default_rng(0)
@@ -118,7 +118,7 @@ class Case:
         return case
 
     @classmethod
-    def read(cls, folder: pathlib.Path) -> "Case":
+    def read(cls, folder: pathlib.Path) -> Case:
         job = json.loads((folder / "job.json").read_text())
         return cls(folder, job["model"], job["dtype"], tuple(Row(*row) for row in job["rows"]), job["options"])
 

@@ -95,7 +95,7 @@ class PackedWeights:
 
     def __init__(
         self,
-        encoder: "CudaEncoder",
+        encoder: CudaEncoder,
         layers: Sequence[dict[str, torch.Tensor]],
         buffer: torch.Tensor | None = None,
         ranges: Sequence[dict[str, float | torch.Tensor]] | None = None,

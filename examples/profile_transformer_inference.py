@@ -29,7 +29,7 @@ try:
     import tf_fastbert
 except ImportError:  # not installed: run from the checkout that this file is in
     sys.path.insert(0, str(REPOSITORY))
-    import tf_fastbert
+    import tf_fastbert  # noqa: F401
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 try:
-    import tf_fastbert
+    import tf_fastbert  # noqa: F401
 except ImportError:  # not installed: run from the checkout that this file is in
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -77,7 +77,7 @@ class BertConfig:
             check_heads(content["hidden_size"], content["num_attention_heads"])
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
-        return cls(*(content[key] for key in _SIZES), hidden_act=hidden_act)
+        return cls(*(content[key] for key in _SIZES), hidden_act=hidden_act)  # type: ignore[misc]
 
 
 def is_size(value: Any) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_fastbert import gemm_tables, op_inputs
-from tf_fastbert.op_inputs import LayerWeights, full_length, weight_shapes
+from tf_fastbert.op_inputs import LayerWeights, full_length, weight_shapes  # noqa: F401 (the last two: for others)
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _LIBRARY_NAME = "libtf_fastbert.so"

@@ -27,7 +27,7 @@ Layer = dict[str, Any]
 Attention = Callable[..., Any]
 
 
-def _layer(x: "torch.Tensor", w: Layer, attention: Attention, *arguments: Any) -> "torch.Tensor":
+def _layer(x: torch.Tensor, w: Layer, attention: Attention, *arguments: Any) -> torch.Tensor:
     """One post-LN layer with tanh-GELU. x: [..., H]; attention(qkv [..., 3H], *arguments) -> [..., H]."""
     context = attention(F.linear(x, w["qkv_kernel"], w["qkv_bias"]), *arguments)
     y = F.linear(context, w["attention_output_kernel"], w["attention_output_bias"])
@@ -38,14 +38,14 @@ def _layer(x: "torch.Tensor", w: Layer, attention: Attention, *arguments: Any) -
     return F.layer_norm(x + y, size, w["output_layer_norm_gamma"], w["output_layer_norm_beta"], 1e-12)
 
 
-def _padded_attention(qkv: "torch.Tensor", heads: int, mask: "torch.Tensor") -> "torch.Tensor":
+def _padded_attention(qkv: torch.Tensor, heads: int, mask: torch.Tensor) -> torch.Tensor:
     batch, seq_len, columns = qkv.shape
     q, k, v = qkv.view(batch, seq_len, 3, heads, -1).permute(2, 0, 3, 1, 4)
     context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return context.transpose(1, 2).reshape(batch, seq_len, columns // 3)
 
 
-def _packed_attention(qkv: "torch.Tensor", heads: int, ends: "torch.Tensor", longest: int) -> "torch.Tensor":
+def _packed_attention(qkv: torch.Tensor, heads: int, ends: torch.Tensor, longest: int) -> torch.Tensor:
     q, k, v = qkv.view(len(qkv), 3, heads, -1).unbind(1)
     flash = torch.ops.aten._flash_attention_forward
     return flash(q, k, v, ends, ends, longest, longest, 0.0, False, False)[0].reshape(len(qkv), -1)
@@ -60,7 +60,7 @@ class _Torch:
             torch.backends.cuda.matmul.allow_tf32 = True
         self.layers = [self._prepare_layer(layer) for layer in case.layers]
 
-    def tensor(self, stored: np.ndarray) -> "torch.Tensor":
+    def tensor(self, stored: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(stored))
         return (tensor.view(torch.bfloat16) if stored.dtype == np.uint16 else tensor).to(self.device)
 
@@ -112,7 +112,7 @@ class _Torch:
                 layer = torch.compile(_layer, dynamic=False)
 
             @torch.no_grad()
-            def run() -> "torch.Tensor":
+            def run() -> torch.Tensor:
                 y = x
                 for w in self.layers:
                     y = layer(y, w, *arguments)

@@ -16,8 +16,15 @@ from benchmarks import cuda_encoder  # noqa: E402
 if not cuda_encoder.library_path().exists():
     pytest.skip(f"{cuda_encoder.library_path()} is not built", allow_module_level=True)
 
-from benchmarks.cuda_encoder import CudaEncoder, EncoderConfig, FastBertError, PackedWeights, load_tuned_table  # noqa: E402
-from benchmarks.cuda_encoder import random_layers, reference  # noqa: E402
+from benchmarks.cuda_encoder import (  # noqa: E402  # noqa: E402
+    CudaEncoder,
+    EncoderConfig,
+    FastBertError,
+    PackedWeights,
+    load_tuned_table,
+    random_layers,
+    reference,
+)
 from tests.gpu.cuda_cases import GUARD, check_guard, guarded, limits, relative_error  # noqa: E402
 
 pytestmark = pytest.mark.gpu

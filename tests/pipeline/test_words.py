@@ -67,7 +67,7 @@ def test_random_unicode(google: Any) -> None:
 def test_long_words_unknown_words_and_bytes(google: Any) -> None:
     ours = WordTokenizer(google)
     check(google, ours, ["a" * 200, "a" * 201, "the" + "\xe4" * 300, "~" * 300, "", " ", "\n", "Q\u2603Q", "[UNK] [CLS]"])
-    check(google, ours, ["the cat".encode(), "Zürich".encode(), b"\xff broken"])
+    check(google, ours, [b"the cat", "Zürich".encode(), b"\xff broken"])
     with pytest.raises(ValueError, match="Unsupported string type"):
         ours.tokenize(5)
 

@@ -200,6 +200,7 @@ def _listed(names: list[str], most: int = 8) -> str:
 
 def _read(state: StateDict, prefix: str, google_name: str, source: Source) -> np.ndarray:
     name = _find(state, prefix, source)
+    assert name is not None, f"{source.name}: _check_names lets no missing tensor pass"
     array = state.read(name)
     if len(array.shape) != len(source.shape) or any(want not in (-1, got) for want, got in zip(source.shape, array.shape)):
         want = "x".join("any" if n == -1 else str(n) for n in source.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ INDEX_SUFFIX = ".index"
 class Variable(NamedTuple):
     """What a checkpoint says of a variable before its values are read. `dtype` is a tf.DType."""
 
-    dtype: object
+    dtype: Any
     shape: tuple[int, ...]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class StateDict:
       names: all tensor names.
     """
 
-    def __init__(self, source: str, readers: dict[str, object]):
+    def __init__(self, source: str, readers: Mapping[str, Callable[[str], Any]]):
         self.source = source
         self.names = frozenset(readers)
         self._readers = readers

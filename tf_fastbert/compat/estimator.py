@@ -130,7 +130,7 @@ def _no_op_estimator_export() -> types.ModuleType:
             del module_name, name
 
     module = types.ModuleType("tensorflow_estimator.python.estimator.estimator_export")
-    module.estimator_export = estimator_export
+    vars(module)["estimator_export"] = estimator_export
     return module
 
 

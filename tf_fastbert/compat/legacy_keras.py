@@ -56,7 +56,7 @@ def check() -> None:
     import tensorflow.compat.v1 as tf
 
     try:
-        getattr(tf.layers, "dense")  # loads it
+        tf.layers.dense  # noqa: B018 (loads it)
     except AttributeError as error:
         raise RuntimeError(
             "tf.layers is missing, because Keras 3 was loaded before tf_fastbert.compat.install(): call install() before "

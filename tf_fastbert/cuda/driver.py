@@ -36,7 +36,7 @@ def device_count() -> int:
 class Buffer:
     """Device memory, freed with the object. `address` is the device pointer."""
 
-    def __init__(self, gpu: "Gpu", size: int):
+    def __init__(self, gpu: Gpu, size: int):
         self.gpu, self.size = gpu, size
         pointer = ctypes.c_uint64()
         gpu.call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)))
@@ -50,7 +50,7 @@ class Buffer:
 class Graph:
     """A captured CUDA graph; calling it queues a replay."""
 
-    def __init__(self, gpu: "Gpu", executable: ctypes.c_void_p):
+    def __init__(self, gpu: Gpu, executable: ctypes.c_void_p):
         self.gpu, self.executable = gpu, executable
 
     def __call__(self) -> None:

@@ -92,7 +92,7 @@ def quantize_layer(layer: Mapping[str, np.ndarray], quantization: str) -> tuple[
 class Batch:
     """One shape with its input, output and workspace on the GPU; what forward, tune and profile run on."""
 
-    def __init__(self, encoder: "GpuEncoder", inputs: np.ndarray, lengths: Sequence[int] | None, remove_padding: bool):
+    def __init__(self, encoder: GpuEncoder, inputs: np.ndarray, lengths: Sequence[int] | None, remove_padding: bool):
         """inputs: [B, S, H] as STORAGE[dtype]; lengths: B numbers, or None for S each."""
         batch, seq_len, _ = inputs.shape
         gpu, layers = encoder.gpu, encoder.config.num_layers if encoder.config.all_layers else 1

@@ -12,6 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import tf_fastbert
 from tf_fastbert.doctor import machine, self_check
@@ -75,8 +76,8 @@ def diagnose(write: Callable[[str], None] = print) -> Report:
     return report
 
 
-def _cuda_build(tf: object) -> str:
-    return "with CUDA" if tf.sysconfig.get_build_info().get("is_cuda_build") else "CPU only"  # type: ignore[attr-defined]
+def _cuda_build(tf: Any) -> str:
+    return "with CUDA" if tf.sysconfig.get_build_info().get("is_cuda_build") else "CPU only"
 
 
 def run(write: Callable[[str], None] = print) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class EvaluationError(Exception):
@@ -18,7 +18,7 @@ class Question(NamedTuple):
     answers: list[str]
 
 
-def _load_json(path: str) -> object:
+def _load_json(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()

@@ -20,7 +20,7 @@ from tf_fastbert.patching.options import Options
 _TENSORS = ("word_embedding_output", "embedding_output", "embedding_table", "sequence_output", "pooled_output")
 
 
-def make_init(bert_model: type, options: Options) -> Callable[..., None]:
+def make_init(bert_model: Any, options: Options) -> Callable[..., None]:
     """BertModel.__init__, which tells transformer_model about is_training and, in 16 bit, hands out float32."""
     original = bert_model.__init__
     signature = inspect.signature(original)
@@ -56,7 +56,7 @@ def _hand_out_float32(model: Any) -> None:
             setattr(model, name, tf.cast(tensor, tf.float32))
 
 
-def make_get_all_encoder_layers(bert_model: type) -> Callable[[Any], Any]:
+def make_get_all_encoder_layers(bert_model: Any) -> Callable[[Any], Any]:
     """BertModel.get_all_encoder_layers, which gives a real list."""
     original = bert_model.get_all_encoder_layers
 

@@ -99,7 +99,7 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
                     "supports masks over tokens ([B, S], holes allowed), not a mask for each pair of tokens ([B, F, T]). Make it "
                     'with that function, or use patch(..., custom_mask="stock") to have Google\'s own encoder for such masks.'
                 )
-        attributes = {
+        attributes: dict[str, Any] = {
             "num_heads": num_attention_heads,
             "size_per_head": size_per_head,
             "activation": activations.op_activation(modeling, intermediate_act_fn),
@@ -118,7 +118,7 @@ def make_transformer_model(modeling: types.ModuleType, options: Options) -> Call
             )
             for index in range(num_hidden_layers)
         ]
-        run_op = ops.fast_bert_encoder
+        run_op: Callable[..., Any] = ops.fast_bert_encoder
         if options.quantization:
             amax_lists = [
                 encoder.amax_list_variable(index, hidden_size, intermediate_size) for index in range(num_hidden_layers)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-
 
 _STORED = "_tf_fastbert_stored"
 
@@ -39,10 +39,7 @@ class _FloatxGetter:
         **kwargs: Any,
     ) -> Any:
         if self.inner is not None:
-            outermost = getter
-
-            def getter(*inner_args: Any, **inner_kwargs: Any) -> Any:
-                return self.inner(outermost, *inner_args, **inner_kwargs)
+            getter = functools.partial(self.inner, getter)
 
         def get(dtype: Any, initializer: Any) -> Any:
             return getter(name, *args, dtype=dtype, initializer=initializer, trainable=trainable, **kwargs)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tf_fastbert.pipeline import answers, classifier, loop, records, sources, squad_features
@@ -30,6 +30,7 @@ __all__ = ["patch", "patched", "unpatch"]
 
 _LOCK = threading.RLock()
 _STATE = "_tf_fastbert_pipeline"
+_Makers = dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]]
 
 
 class _Replaced(NamedTuple):
@@ -91,7 +92,7 @@ def patched(script: types.ModuleType) -> Iterator[list[str]]:
 
 
 # Name -> its replacement, and all of Google's that the replacement stands for.
-_RUN_SQUAD = {
+_RUN_SQUAD: _Makers = {
     "read_squad_examples": (squad_features.make_read_squad_examples, ("read_squad_examples", "SquadExample")),
     "convert_examples_to_features": (
         squad_features.make_convert_examples_to_features,
@@ -103,6 +104,6 @@ _RUN_SQUAD = {
         ("write_predictions", "get_final_text", "_get_best_indexes", "_compute_softmax", "tokenization"),
     ),
 }
-_RUN_CLASSIFIER = {
+_RUN_CLASSIFIER: _Makers = {
     "file_based_convert_examples_to_features": (classifier.make_convert_examples_to_features, ("tokenization",)),
 }

@@ -69,7 +69,6 @@ class FinalText:
         if len(predicted) == len(normal):
             return original
         # `predicted` begins and ends with no blank. Which characters, blanks not counted, are its first and its last?
-        end = start + len(predicted)
         first = start - normal.count(" ", 0, start)
         last = first + len(predicted) - predicted.count(" ") - 1
         return original[_position(words, first) : _position_from_end(words, len(original), characters - 1 - last)]

@@ -23,7 +23,7 @@ class _Rows(np.ndarray):
         return iter(self.ravel().tolist())
 
 
-def make_predict(estimator: type) -> Callable[..., Iterator[Any]]:
+def make_predict(estimator: Any) -> Callable[..., Iterator[Any]]:
     """estimator.predict, which takes batches from the original and splits them."""
     original = estimator.predict
 

@@ -22,7 +22,7 @@ def make_feature_writer(run_squad: types.ModuleType) -> type:
     """
     original = run_squad.FeatureWriter
 
-    class FeatureWriter(original):
+    class FeatureWriter(original):  # type: ignore[misc, valid-type]
         __doc__ = original.__doc__
 
         def process_feature(self, feature: Any) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -89,11 +90,11 @@ def build(
     for field in (*names.ACTIVATIONS, _NEXT):
         if field != _NEXT and field not in activations:
             raise ValueError(f"the range of {field} is missing")
-        value = np.float32(next_input if field == _NEXT else activations[field])
-        _check(field, value)
-        amax[field] = value
+        single = np.float32(next_input if field == _NEXT else activations[field])
+        _check(field, single)
+        amax[field] = single
         top = np.float32(127)
-        list_.append(np.array([value, value / top, value / top / top, top / value]))
+        list_.append(np.array([single, single / top, single / top / top, top / single]))
     list_.append(np.zeros(4 * _SLOTS - 4 * len(amax)))
     for field, width in _widths(hidden_size, inner_size).items():
         if field not in kernels:
@@ -140,7 +141,7 @@ def first_kernel(values: np.ndarray, hidden_size: int) -> np.ndarray:
     return values[4 * _SLOTS : 4 * _SLOTS + hidden_size]
 
 
-def _check(field: str, amax: np.ndarray) -> None:
+def _check(field: str, amax: Any) -> None:
     bad = np.atleast_1d(~(np.isfinite(amax) & (amax > 0)))
     if bad.any():
         channel = int(np.argmax(bad))

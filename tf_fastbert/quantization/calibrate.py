@@ -169,7 +169,7 @@ def choose_ranges(
     Raises:
       ValueError: see ranges.amax_of; or a quantizer saw zeros only.
     """
-    amax: dict[tuple[int, str], np.ndarray] = {}
+    amax: dict[tuple[int, str], Any] = {}
     for (layer, field), histogram in histograms.items():
         method, percentile = methods[field]
         value = ranges.amax_of(method, histogram.counts, histogram.largest, percentile)

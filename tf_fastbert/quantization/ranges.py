@@ -36,7 +36,7 @@ def amax_of(method: str, counts: np.ndarray, largest: float, percentile: float =
     edges = np.linspace(0.0, largest, len(counts) + 1)[1:]
     if method == "percentile":
         below = np.cumsum(counts) / counts.sum()
-        return float(edges[min(np.searchsorted(below, percentile / 100.0), len(counts) - 1)])
+        return float(edges[min(int(np.searchsorted(below, percentile / 100.0)), len(counts) - 1)])
     return _least_error(counts, edges) if method == "mse" else _least_divergence(counts, edges)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Optional
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def bert_variables(sizes: BertSizes, *, pooler: bool) -> dict[str, tuple[int, ..
 
 
 def check_for_inference(
-    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], floatx: str, *, restored: bool,
+    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: int | None, floatx: str, *, restored: bool,
     wanted: Wanted = Wanted(),
 ) -> str:
     """Checks that a checkpoint can answer: all variables are there, with the configuration's shapes, in `floatx`, undamaged.
@@ -81,7 +80,7 @@ def check_for_inference(
 
 
 def check_for_training(
-    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: Optional[int], wanted: Wanted = Wanted()
+    path: str, flag: str, script: Script, sizes: BertSizes, num_labels: int | None, wanted: Wanted = Wanted()
 ) -> tuple[str, list[str]]:
     """Checks that training can start from a checkpoint: float32, and the right shapes as far as there are variables.
 

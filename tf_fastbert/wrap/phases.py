@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-
 _OLDEST = 600.0  # seconds; a program asks for its age in its first ones
 
 

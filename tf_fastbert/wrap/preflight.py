@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Optional
 
 import tensorflow as tf
 from absl import flags
@@ -141,13 +140,13 @@ def _check_squad() -> int:
     return 2
 
 
-def _check_task(phases: list[str]) -> Optional[int]:
+def _check_task(phases: list[str]) -> int | None:
     """Checks the TSV files in use; returns the number of labels, or None where a local copy of Google's code knows better."""
     if not tf.io.gfile.isdir(FLAGS.data_dir):
         raise WrapError(f"--data_dir={FLAGS.data_dir}: there is no such directory")
     if FLAGS.bert_dir is not None:
         return None
-    task: Optional[Task] = TASKS.get(FLAGS.task_name.lower())
+    task: Task | None = TASKS.get(FLAGS.task_name.lower())
     if task is None:
         raise WrapError(f"--task_name={FLAGS.task_name}: Google's run_classifier.py knows {', '.join(sorted(TASKS))}")
     for phase in (*(["do_train"] if FLAGS.do_train else []), *phases):
@@ -155,7 +154,7 @@ def _check_task(phases: list[str]) -> Optional[int]:
     return len(task.labels)
 
 
-def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: Optional[int]) -> list[str]:
+def _check_checkpoints(script: Script, sizes: BertSizes, num_labels: int | None) -> list[str]:
     """Checks --init_checkpoint and what --output_dir holds; returns notes."""
     notes: list[str] = []
     if FLAGS.distillation and FLAGS.do_train:

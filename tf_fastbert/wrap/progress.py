@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Optional, TextIO
+from typing import Any, TextIO
 
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
@@ -61,7 +61,7 @@ class Loop:
 class Bar:
     """Shows how far a loop is: a bar on a terminal, else a line every 15 seconds or so."""
 
-    def __init__(self, name: str, total: Optional[int], stream: Optional[TextIO] = None) -> None:
+    def __init__(self, name: str, total: int | None, stream: TextIO | None = None) -> None:
         self._name, self._total = name, total
         self._stream = sys.stderr if stream is None else stream
         self._bar = tqdm(total=total, desc=name, unit=" examples", file=self._stream) if self._stream.isatty() else None
@@ -90,9 +90,9 @@ class Bar:
 class _BatchTimer(tf.train.SessionRunHook):
     """Fills a Loop and moves a Bar, batch by batch; the bar is made, if wanted, when the session is ready."""
 
-    def __init__(self, loop: Loop, make_bar: Callable[[], Optional[Bar]], mark: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, make_bar: Callable[[], Bar | None], mark: Callable[[str], None]) -> None:
         self._loop, self._make_bar, self._mark = loop, make_bar, mark
-        self.bar: Optional[Bar] = None
+        self.bar: Bar | None = None
         self._batch_size: Any = None
         self._before = self._first_end = 0.0
 
@@ -124,7 +124,7 @@ class _BatchTimer(tf.train.SessionRunHook):
 
 @contextlib.contextmanager
 def watched(
-    estimator: type, total: Callable[[str], Optional[int]], *, show: bool, mark: Callable[[str], None] = lambda part: None
+    estimator: type, total: Callable[[str], int | None], *, show: bool, mark: Callable[[str], None] = lambda part: None
 ) -> Iterator[list[Loop]]:
     """Within the context `estimator`'s predict and evaluate are timed, with a progress bar if `show`.
 
@@ -180,7 +180,7 @@ def watched(
             setattr(estimator, name, method)
 
 
-def count_records(path: str) -> Optional[int]:
+def count_records(path: str) -> int | None:
     """Number of records in a TFRecord file, from the lengths alone; None if there is no such (local) file."""
     if not os.path.isfile(path):
         return None

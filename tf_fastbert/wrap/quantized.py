@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
 
 import numpy as np
 
@@ -20,7 +19,7 @@ class Wanted:
 
     int8_mode: int = 0
     fp8: bool = False
-    quant_mode: Optional[str] = None
+    quant_mode: str | None = None
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

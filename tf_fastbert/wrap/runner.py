@@ -10,7 +10,7 @@ import tempfile
 import traceback
 import types
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from absl import flags
 
@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 # TensorFlow, and our modules that need it, are imported inside functions: a wrong flag is answered before that takes its seconds.
 
 
-def main(script_name: str, usage: str, argv: Optional[Sequence[str]] = None) -> None:
+def main(script_name: str, usage: str, argv: Sequence[str] | None = None) -> None:
     """The whole program: ends the process with status 0, or with one line "error: ..." and status 1 or 2.
 
     Args:
@@ -145,7 +145,7 @@ def _fast_python(module: types.ModuleType) -> Iterator[None]:
 
 def _google_main(
     script: Script, module: types.ModuleType, mode: str, settings: dict[str, Any], clock: phases.Phases
-) -> Optional[dict[str, Any]]:
+) -> dict[str, Any] | None:
     """Calls Google's main() with a progress bar; returns what write_timing does, or None if nothing was predicted."""
     import tensorflow.compat.v1 as tf
 
@@ -154,7 +154,7 @@ def _google_main(
     folder = FLAGS.output_dir
     records = {"predict": script.phases["do_predict"], "evaluate": script.phases.get("do_eval", "")}
 
-    def total(loop: str) -> Optional[int]:
+    def total(loop: str) -> int | None:
         return progress.count_records(os.path.join(folder, records[loop]))
 
     with (
