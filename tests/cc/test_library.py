@@ -6,6 +6,7 @@ import ctypes
 import json
 import pathlib
 import re
+import subprocess
 import threading
 from typing import Any
 
@@ -109,6 +110,7 @@ def test_onednn_missing(tmp_path: pathlib.Path) -> None:
     altered_library(tmp_path, b"libdnnl.so.3\0", b"libdnnl.so.9\0")
     code = """
 import re
+import subprocess
 from tf_fastbert import ops
 ops._ONEDNN = "libdnnl.so.9"
 try:
@@ -118,3 +120,37 @@ except ImportError as error:
     print("refused")
 """
     assert "refused" in run_python("-c", code, TF_FASTBERT_LIBRARY=str(tmp_path / "libtf_fastbert.so"))
+
+
+# gcc's OpenMP runtime under another name, which no system has.
+OTHER_OPENMP = """
+import pathlib, sys
+from tf_fastbert import ops
+ops._OPENMP = "libgomp.so.9"
+ops._PACKAGE = pathlib.Path(sys.argv[1])
+try:
+    ops.load_library()
+    print("loaded")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_openmp_missing(tmp_path: pathlib.Path) -> None:
+    altered_library(tmp_path, b"libgomp.so.1\0", b"libgomp.so.9\0")
+    library = str(tmp_path / "libtf_fastbert.so")
+    text = run_python("-c", OTHER_OPENMP, str(tmp_path / "package"), TF_FASTBERT_LIBRARY=library)
+    assert "needs the OpenMP runtime of gcc (libgomp.so.9)" in text and "libgomp1" in text
+
+
+def test_openmp_comes_with_the_package(tmp_path: pathlib.Path) -> None:
+    system = re.search(r"libgomp\.so\.1.* => (\S+)", subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout)
+    if not system:
+        pytest.skip("the loader's cache names no libgomp.so.1")
+    altered_library(tmp_path, b"libgomp.so.1\0", b"libgomp.so.9\0")
+    package = tmp_path / "package"
+    package.mkdir()
+    copy = pathlib.Path(system[1]).read_bytes().replace(b"libgomp.so.1\0", b"libgomp.so.9\0")
+    (package / "libgomp.so.9").write_bytes(copy)
+    text = run_python("-c", OTHER_OPENMP, str(package), TF_FASTBERT_LIBRARY=str(tmp_path / "libtf_fastbert.so"))
+    assert "loaded" in text
