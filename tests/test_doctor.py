@@ -8,6 +8,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +189,69 @@ def test_driver_too_old_for_the_runtime():
     assert not report.healthy
     assert any(line.startswith("CUDA driver") and "install a newer driver" in line for line in lines)
     assert any("cuBLASLt" in line and "TF_FASTBERT_CUBLASLT" in line for line in lines)
+
+
+H100 = {"device_name": "NVIDIA H100 80GB HBM3", "compute_capability": (9, 0)}
+
+
+def fake_tensorflow(cuda: bool, gpus: list[dict[str, Any]]) -> Any:
+    """What the doctor asks TensorFlow about GPUs."""
+    devices = [types.SimpleNamespace(name=f"/physical_device:GPU:{index}", details=gpu) for index, gpu in enumerate(gpus)]
+    return types.SimpleNamespace(
+        sysconfig=types.SimpleNamespace(get_build_info=lambda: {"is_cuda_build": cuda}),
+        config=types.SimpleNamespace(
+            list_physical_devices=lambda kind: devices,
+            experimental=types.SimpleNamespace(get_device_details=lambda device: device.details),
+        ),
+    )
+
+
+def gpu_report(
+    monkeypatch: pytest.MonkeyPatch, *, cuda: bool = True, gpus: tuple[dict[str, Any], ...] = (), shown: int = 0, has_cuda: bool = True
+) -> tuple[doctor.Report, list[str], str]:
+    """describe_gpus on such a machine, whose library has found cuBLASLt 13.1."""
+    found = machine.abi.Versions(runtime=13000, driver=13000, cublaslt=130100, cublaslt_path=b"/x/libcublasLt.so.13")
+    monkeypatch.setattr(machine, "_versions", lambda report, library, needed: found)
+    monkeypatch.setattr(machine.driver, "device_count", lambda: shown)
+    lines: list[str] = []
+    report = doctor.Report(lines.append)
+    info = {"cuda": has_cuda, "cuda_archs": "sm_80;sm_90a;ptx" if has_cuda else ""}
+    devices = machine.describe_gpus(report, fake_tensorflow(cuda, list(gpus)), info, pathlib.Path("library.so"))
+    return report, devices, "\n".join(lines)
+
+
+def test_gpu_with_code_kernels_and_tables(monkeypatch):
+    report, devices, text = gpu_report(monkeypatch, gpus=(H100, H100), shown=2)
+    assert report.healthy and devices == ["/GPU:0", "/GPU:1"]
+    assert "NVIDIA H100 80GB HBM3, compute capability 9.0; runs code for sm_90a" in text
+    assert "wgmma" in text
+    assert "taken from NVIDIA_H100_80GB_HBM3_bert_base_float16.txt" in text
+    assert [gpu["code"] for gpu in report.facts["gpus"]] == ["code for sm_90a"] * 2
+
+
+def test_gpu_that_the_library_has_no_code_for(monkeypatch):
+    old = {"device_name": "Tesla T4", "compute_capability": (7, 5)}
+    report, _, text = gpu_report(monkeypatch, gpus=(old,), shown=1)
+    assert not report.healthy
+    assert "PROBLEM: Tesla T4, compute capability 7.5: the library, built for sm_80;sm_90a;ptx, has no code for it" in text
+
+
+def test_gpu_and_a_library_without_cuda(monkeypatch):
+    report, devices, text = gpu_report(monkeypatch, gpus=(H100,), shown=1, has_cuda=False)
+    assert devices == []
+    assert not report.healthy and "PROBLEM: the op library was built without CUDA" in text
+
+
+@pytest.mark.parametrize(
+    ("cuda", "shown", "words"),
+    [
+        (False, 0, "not used: this TensorFlow is built without CUDA"),
+        (False, 2, "2 shown by the driver, not used: this TensorFlow is built without CUDA"),
+        (True, 0, "none: no NVIDIA driver here"),
+        (True, 1, "1 shown by the driver, none that TensorFlow can use: it misses CUDA libraries"),
+    ],
+)
+def test_why_no_gpu(monkeypatch, cuda, shown, words):
+    report, devices, text = gpu_report(monkeypatch, cuda=cuda, shown=shown)
+    assert report.healthy and devices == []
+    assert words in text
