@@ -35,7 +35,13 @@ import find_onednn  # noqa: E402
 # What pip's build isolation sets, and what would hide TensorFlow from Bazel's Python.
 ISOLATION = ("PYTHONPATH", "PYTHONNOUSERSITE")
 OPENMP = "libgomp.so.1"
-EXAMPLES = ("run_squad_wrap.py", "run_classifier_wrap.py", "profile_transformer_inference.py")
+EXAMPLES = (
+    "bert_example.py",
+    "profile_transformer_inference.py",
+    "question_answering.py",
+    "run_classifier_wrap.py",
+    "run_squad_wrap.py",
+)
 
 
 def prebuilt_library() -> Path | None:

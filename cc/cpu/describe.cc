@@ -20,9 +20,9 @@ const char* Name(cpu::Isa isa) {
 }
 
 std::string Products(const cpu::OperandFormat& operand) {
-  const char* how = operand.tiles ? "AMX" : "oneDNN";
+  const char* how = !operand.tiles ? "oneDNN" : cpu::HasAmx() ? "AMX" : "AVX-512";
   switch (operand.type) {
-    case cpu::OperandType::kFloat32: return "float32 (oneDNN)";
+    case cpu::OperandType::kFloat32: return std::string("float32 (") + how + ")";
     case cpu::OperandType::kBFloat16: return std::string("bfloat16 (") + how + ")";
     case cpu::OperandType::kInt8: return std::string("int8 (") + how + ")";
     case cpu::OperandType::kBFloat16x2: return std::string("2 bfloat16 planes (") + how + ")";
