@@ -24,14 +24,17 @@ __all__ = ["Report", "diagnose", "run"]
 _GOOGLE = {"bert-tensorflow": "Google's BERT scripts", "tf-keras": "tf.layers, which they use", "tensorflow-estimator": "Estimator"}
 
 
-def _packages(report: Report) -> None:
+def _packages(report: Report, tensorflow: str) -> None:
     for name in ("numpy", "onednn-cpu-gomp"):
         report.fact(name, _version(name))
-    versions = {name: _version(name) for name in _GOOGLE}
+    # TensorFlow has tf.layers itself up to 2.15.
+    needed = [name for name in _GOOGLE if name != "tf-keras" or tuple(map(int, tensorflow.split(".")[:2])) > (2, 15)]
+    versions = {name: _version(name) for name in needed}
     report.fact("google", versions)
     there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    missing = ", ".join(f"{name} ({what})" for name, what in _GOOGLE.items() if not versions[name])
-    report.line("Google's scripts", "; ".join(filter(None, (there, missing and f"not installed: {missing}; only the wrappers need it"))))
+    missing = ", ".join(f"{name} ({what})" for name, what in _GOOGLE.items() if name in versions and not versions[name])
+    missing = missing and f"not installed: {missing}; only the wrappers need it"
+    report.line("Google's scripts", "; ".join(filter(None, (there, missing))))
 
 
 def _version(package: str) -> str | None:
@@ -52,7 +55,7 @@ def diagnose(write: Callable[[str], None] = print) -> Report:
         report.problem("TensorFlow", f"cannot be imported ({error}): pip install tensorflow, or tensorflow-cpu")
         return report
     report.line("TensorFlow", f"{tf.__version__} ({_cuda_build(tf)})", tensorflow=tf.__version__)
-    _packages(report)
+    _packages(report, tf.__version__)
 
     from tf_fastbert import ops
 
