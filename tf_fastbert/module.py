@@ -28,6 +28,8 @@ class BertEncoder(tf.Module):
         keeps.
     """
 
+    _attributes: dict[str, Any]
+
     def __init__(
         self,
         layers: Sequence[ops.LayerWeights],
@@ -62,7 +64,7 @@ class BertEncoder(tf.Module):
         ]
         self.hidden_size = int(self._variables[0][0].shape[0])
         self.dtype = self._variables[0][0].dtype
-        self._attributes: dict[str, Any] = {
+        self._attributes = {
             "num_heads": num_heads,
             "size_per_head": check_heads(self.hidden_size, num_heads),
             "activation": activation,

@@ -82,6 +82,14 @@ def read_build_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     raise ImportError(f"{path} is not an op library of tf_fastbert. Build it again with `make build`.")
 
 
+def _preload_openmp() -> None:
+    """Loads libgomp.so.1, which oneDNN needs: the system's, else the wheel's. The loader then finds it by its name."""
+    for name in (_OPENMP, str(_PACKAGE / _OPENMP)):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)
+            return
+
+
 def build_info() -> dict[str, Any]:
     """What the library was built for: {"version", "tensorflow", "cuda": bool, "cuda_archs", "onednn"}."""
     return read_build_info(library_path())
@@ -93,10 +101,6 @@ def _minor(version: str) -> str:
 
 def _preload_onednn(library: pathlib.Path) -> str | None:
     """Loads libdnnl.so.3, which the op library needs, from where pip puts it. Returns why that failed, or None."""
-    for name in (_OPENMP, str(_PACKAGE / _OPENMP)):  # the system's, else the wheel's; loaded, it is found by its name
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)
-            break
     for folder in (library.parent, _PACKAGE, pathlib.Path(sys.prefix) / "lib"):
         if (folder / _ONEDNN).is_file():
             name = str(folder / _ONEDNN)
@@ -151,6 +155,7 @@ def load_library() -> Any:
     global _module
     with _lock:
         if _module is None:
+            _preload_openmp()
             _module = _load()
         return _module
 
