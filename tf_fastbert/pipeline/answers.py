@@ -151,7 +151,7 @@ def find_texts(
         null = None if threshold is None else _null_answer(windows, results)
         nbest = _n_best(example, windows, pairs, n_best_size, final_text, null)
         nbest_lists[example.qas_id] = _json_entries(nbest)
-        if null is None or threshold is None:
+        if null is None:
             predictions[example.qas_id] = _quoted(nbest[0].text)
             continue
         best = next((entry for entry in nbest if entry.text), None)
