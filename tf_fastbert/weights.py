@@ -90,7 +90,7 @@ def _sizes(reader: Checkpoint, scope: str) -> tuple[int, int, int]:
     variable = reader.variables.get(kernel)
     if variable is None or len(variable.shape) != 2:
         _check_variable(reader, kernel, ("hidden size", "intermediate size"))
-    hidden_size, intermediate_size = variable.shape  # type: ignore[union-attr]
+    hidden_size, intermediate_size = variable.shape
     return max(indices) + 1, hidden_size, intermediate_size
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from absl import flags
 
-from tf_fastbert.wrap import flags as our_flags
 from tf_fastbert.wrap import ahead_of_imports, logs, phases
+from tf_fastbert.wrap import flags as our_flags
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.scripts import SCRIPTS, Script
 
