@@ -167,7 +167,7 @@ FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stre
 FastBertStatus fastbert_cuda_choose_kernels(FastBertCudaEncoder* encoder, int32_t kernels) {
   return Guard([&] {
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(encoder, "encoder"));
-    if (kernels < FASTBERT_KERNELS_FASTEST || kernels > FASTBERT_KERNELS_PERSISTENT) {
+    if (kernels < FASTBERT_KERNELS_FASTEST || kernels > FASTBERT_KERNELS_FUSED) {
       return Status::InvalidArgument("kernels = " + std::to_string(kernels) + " is not one of the enum's values");
     }
     encoder->encoder->ChooseKernels(static_cast<FastBertKernels>(kernels));

@@ -5,6 +5,8 @@
 #include <string>
 
 #include "cuda/activation.h"
+#include "cuda/fused_gemm_large.h"
+#include "cuda/fused_layers.h"
 #include "cuda/layer_norm.h"
 #include "cuda/quantized_gemm.h"
 #include "cuda/quantized_rows.h"
@@ -143,6 +145,7 @@ struct Encoder::Pass {
   cudaStream_t stream;
   StepTimer* timer;  // null: nobody asked
   const QuantizedInputs* quantized;  // null: not a quantized pass
+  bool fused;
 
   void Begin(FastBertStepKind step, int layer) const {
     if (timer != nullptr) timer->Begin(step, layer);
@@ -173,9 +176,10 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
   if (config.quantization != FASTBERT_NO_QUANTIZATION) {
     e->can_quantize_ = FitsQuantizedKernels(config, e->dimensions_) && HasQuantizedGemm(capability);
     e->min_quantized_rows_ = config.min_quantized_rows > 0 ? config.min_quantized_rows : MinQuantizedRows(config, e->dimensions_);
-    FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&e->num_processors_, cudaDevAttrMultiProcessorCount, device),
-                                        "cudaDeviceGetAttribute"));
   }
+  e->can_fuse_ = FitsFusedLayers(config, e->dimensions_) && HasFusedGemm(capability);
+  FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&e->num_processors_, cudaDevAttrMultiProcessorCount, device),
+                                      "cudaDeviceGetAttribute"));
   e->attention_ = PlanAttention(config.dtype, config.precision, e->dimensions_.padded_head, capability);
   FASTBERT_RETURN_IF_ERROR(Persistent::Create(config, e->dimensions_, device, &e->persistent_));
   *encoder = std::move(e);
@@ -184,7 +188,7 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
 
 size_t Encoder::packed_bytes() const {
   return PackedBytes(config_, dimensions_) + (HasInt8Kernels(config_) ? DequantizedBytes(config_) : 0) +
-         (can_quantize_ ? QuantizedBytes(config_) : 0);
+         (can_quantize_ ? QuantizedBytes(config_) : 0) + (can_fuse_ ? FusedBytes(config_) : 0);
 }
 
 Status Encoder::Pack(const FastBertLayerWeights* layers, const FastBertLayerRanges* ranges, void* buffer, cudaStream_t stream,
@@ -214,6 +218,7 @@ Status Encoder::Pack(const FastBertLayerWeights* layers, const FastBertLayerRang
     FASTBERT_RETURN_IF_ERROR(PackQuantizedWeights(config_, dimensions_, layers, ranges, next, stream, &w->quantized_));
     next += QuantizedBytes(config_);
   }
+  if (can_fuse_) FASTBERT_RETURN_IF_ERROR(PackFusedWeights(config_, dimensions_, layers, next, stream, &w->fused_));
   std::vector<FastBertLayerWeights> dequantized;
   if (HasInt8Kernels(config_)) {
     FASTBERT_RETURN_IF_ERROR(DequantizeWeights(config_, layers, ranges, next, stream, &dequantized));
@@ -397,7 +402,8 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   // call of a size already, which is launched directly, so that it gives the same bits as the graph of the later ones.
   const int64_t loop_rows = as_graph && call.remove_padding && !layout.dense ? BucketOfTokens(rows) : rows;
   GemmRows gemm_rows;
-  FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(loop_rows, &gemm_rows));
+  const bool fused = UsesFusedKernels(rows);
+  if (!fused) FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(loop_rows, &gemm_rows));
   QuantizedInputs quantized;
   if (RunsQuantized(rows)) {
     const struct {
@@ -412,7 +418,7 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
     }
   }
   Pass pass{weights, call,  buffers, layout, gemm_rows, loop_rows, call.input, stream, timer,
-            RunsQuantized(rows) ? &quantized : nullptr};
+            RunsQuantized(rows) ? &quantized : nullptr, fused};
   // With no padding and no padded columns the user's rows are packed rows: nothing to gather or scatter.
   if (!pass.same_rows(dimensions_)) {
     FASTBERT_RETURN_IF_ERROR(PackRows(pass));
@@ -422,7 +428,7 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   if (timer != nullptr || !as_graph || !weights.ready_.load(std::memory_order_acquire)) return RunLayers(pass);
   const auto address = [](const void* p) { return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p)); };
   const GraphCache::Key key = {address(workspace), address(pass.input), address(call.output), call.batch, call.seq_len,
-                               BucketOfTokens(num_tokens), (loop_rows << 1) | layout.dense, gemms_->generation()};
+                               BucketOfTokens(num_tokens), (loop_rows << 2) | fused << 1 | layout.dense, gemms_->generation()};
   return weights.graphs_.Run(
       key,
       [&](cudaStream_t s) {
@@ -452,12 +458,46 @@ Status Encoder::PackRows(const Pass& pass) const {
 
 bool Encoder::UsesPersistentKernel(int batch, int num_tokens) const {
   const int kernels = kernels_.load(std::memory_order_relaxed);
-  if (kernels == FASTBERT_KERNELS_LAYERS || !persistent_.Supports(batch, num_tokens)) return false;
+  if (kernels == FASTBERT_KERNELS_LAYERS || kernels == FASTBERT_KERNELS_FUSED || !persistent_.Supports(batch, num_tokens)) {
+    return false;
+  }
   if (Persistent::ScratchBytes(batch, num_tokens) > gemms_->workspace_bytes()) return false;  // takes its place
   return kernels == FASTBERT_KERNELS_PERSISTENT || persistent_.Pays(num_tokens);
 }
 
+bool Encoder::UsesFusedKernels(int64_t rows) const {
+  const int kernels = kernels_.load(std::memory_order_relaxed);
+  return can_fuse_ && (kernels == FASTBERT_KERNELS_FUSED || (kernels == FASTBERT_KERNELS_FASTEST && FusedLayersPay(rows)));
+}
+
+Status Encoder::RunFused(const Pass& pass) const {
+  const Buffers& b = pass.buffers;
+  static_assert(2 * sizeof(RowStatistics) <= kStatisticsColumns * 2, "b.projection, of 16-bit values, has room for the statistics");
+  FASTBERT_RETURN_IF_ERROR(RunFusedLayers({config_, dimensions_, attention_, pass.weights.fused_, pass.layout, num_processors_,
+                                           pass.rows, pass.input, b.x, b.projection, b.qkv, b.context, b.inner, pass.stream,
+                                           pass.timer}));
+  const PackedLayer& last = pass.weights.layers_.back();
+  LayerNormArgs norm;
+  norm.residual = b.x;
+  norm.gamma = last.output_layer_norm_gamma;
+  norm.beta = last.output_layer_norm_beta;
+  norm.rows = pass.rows;
+  norm.hidden = dimensions_.hidden;
+  norm.padded_hidden = dimensions_.padded_hidden;
+  norm.epsilon = config_.epsilon;
+  if (pass.same_rows(dimensions_)) {
+    norm.normalized = pass.call.output;
+  } else {
+    norm.output = pass.call.output;
+    norm.token = pass.layout.token;
+    norm.output_rows = static_cast<int64_t>(pass.layout.batch) * pass.layout.seq_len;
+  }
+  pass.Begin(FASTBERT_STEP_LAYER_NORM, config_.num_layers - 1);
+  return LaunchLayerNorm(norm, config_.dtype, pass.stream);
+}
+
 Status Encoder::RunLayers(const Pass& pass) const {
+  if (pass.fused) return RunFused(pass);
   const Buffers& b = pass.buffers;
   const bool pre = config_.layer_norm == FASTBERT_PRE_LAYER_NORM;
   const bool same_rows = pass.same_rows(dimensions_);

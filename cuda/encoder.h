@@ -12,6 +12,7 @@
 #include "cuda/attention.h"
 #include "cuda/dimensions.h"
 #include "cuda/fastbert_cuda.h"
+#include "cuda/fused_weights.h"
 #include "cuda/gemm.h"
 #include "cuda/graph_cache.h"
 #include "cuda/layer_norm.h"
@@ -34,6 +35,7 @@ class Weights {
   std::vector<PackedLayer> layers_;
   std::vector<GemmLayer> gemms_;
   std::vector<QuantizedLayer> quantized_;  // empty where passes are never quantized
+  std::vector<FusedLayer> fused_;          // empty where they never take the fused kernels
   const class Encoder* owner_ = nullptr;
   cudaEvent_t packed_ = nullptr;
   mutable std::atomic<bool> ready_{false};  // the event has been seen to be over
@@ -74,7 +76,9 @@ class Encoder {
   Status PackRows(const Pass& pass) const;
   Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
   bool UsesPersistentKernel(int batch, int num_tokens) const;
+  bool UsesFusedKernels(int64_t rows) const;
   Status RunLayers(const Pass& pass) const;
+  Status RunFused(const Pass& pass) const;
   enum LayerPlace { kLayerStart, kLayerMiddle, kLayerEnd };
   Status Normalize(const Pass& pass, const LayerNormArgs& args, int layer, LayerPlace place) const;
   Status Multiply(const Pass& pass, int layer, GemmSite site, const void* input, void* output) const;
@@ -91,6 +95,7 @@ class Encoder {
   std::atomic<int> kernels_{FASTBERT_KERNELS_FASTEST};
   bool can_quantize_ = false;  // the quantized kernels fit the model and the device
   int64_t min_quantized_rows_ = 0;
+  bool can_fuse_ = false;  // likewise the kernels of fused_layers.h
   int num_processors_ = 0;
 };
 

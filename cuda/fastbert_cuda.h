@@ -36,7 +36,12 @@ typedef enum {
   FASTBERT_FP8           // kernels of the dtype, rounded to E4M3 when they are packed; residual stream of the dtype
 } FastBertQuantization;
 
-typedef enum { FASTBERT_KERNELS_FASTEST = 0, FASTBERT_KERNELS_LAYERS, FASTBERT_KERNELS_PERSISTENT } FastBertKernels;
+typedef enum {
+  FASTBERT_KERNELS_FASTEST = 0,
+  FASTBERT_KERNELS_LAYERS,
+  FASTBERT_KERNELS_PERSISTENT,
+  FASTBERT_KERNELS_FUSED
+} FastBertKernels;
 
 typedef struct {
   int32_t num_layers;
@@ -169,7 +174,8 @@ FASTBERT_API FastBertStatus fastbert_cuda_forward(const FastBertCudaEncoder* enc
                                                   void* stream);
 
 // Runs one forward pass with an event around each step of the layer loop, waits for it, and writes at most `capacity` steps in
-// their order (2 * num_layers LAYER_NORMs and 5 other steps a layer, and a few around them). Nothing is replayed from a CUDA graph
+// their order (at most 2 * num_layers LAYER_NORMs and 5 other steps a layer, and a few around them; where a product does the work of
+// a LAYER_NORM, that is a part of the product's step). Nothing is replayed from a CUDA graph
 // here, so steps of a few microseconds are right only if the stream is busy while the host queues the pass: queue a millisecond of
 // other work on it first.
 FASTBERT_API FastBertStatus fastbert_cuda_profile(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
@@ -204,7 +210,9 @@ FASTBERT_API FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* cal
 
 // For tests and benchmarks: which kernels forward uses from now on. FASTEST, the default, chooses by the number of tokens; LAYERS
 // takes a launch for each step; PERSISTENT one launch for all layers, wherever it is supported: Hopper, float16 or bfloat16 without
-// quantization, post-LN, head size 32 or 64, hidden and inner size multiples of 64 and at most 1024 and 4096, at most 1,024 tokens.
+// quantization, post-LN, head size 32 or 64, hidden and inner size multiples of 64 and at most 1024 and 4096, at most 1,024 tokens;
+// FUSED products with LayerNorm in their epilogues, wherever they are supported: as for PERSISTENT, but with one output layer, any
+// number of tokens, head sizes that are multiples of 8, and any hidden and inner sizes that are multiples of 64.
 FASTBERT_API FastBertStatus fastbert_cuda_choose_kernels(FastBertCudaEncoder* encoder, int32_t kernels);
 
 // What this library works with: the CUDA runtime linked into it and the newest CUDA that the driver supports (0: no driver), both as

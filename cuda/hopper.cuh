@@ -1,5 +1,5 @@
-// Hopper's own instructions as the 8-bit products use them: mbarriers, bulk tensor copies (also to both blocks of a cluster) and
-// wgmma on 8-bit operands. Only for code compiled for sm_90a.
+// Hopper's own instructions as the products use them: mbarriers, bulk tensor copies (also to both blocks of a cluster) and wgmma on
+// operands in shared memory. Only for code compiled for sm_90a.
 #ifndef TF_FASTBERT_CUDA_HOPPER_CUH_
 #define TF_FASTBERT_CUDA_HOPPER_CUH_
 
@@ -35,6 +35,11 @@ __device__ __forceinline__ void BarrierInitFence() { asm volatile("fence.mbarrie
 
 __device__ __forceinline__ void BarrierExpect(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+// Releases what this thread has read and written to whoever waits.
+__device__ __forceinline__ void BarrierArrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 // On the barrier at the same place in block `rank` of the cluster. Orders nothing but what wgmma has finished reading.
@@ -76,6 +81,21 @@ __device__ __forceinline__ void CopyTileToBlocks(uint32_t to, const CUtensorMap*
       "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
       "l"(map), "r"(barrier), "r"(column), "r"(row), "h"(blocks)
       : "memory");
+}
+
+// The same of a five-dimensional tensor, box at (c[0], ...), innermost first.
+__device__ __forceinline__ void CopyBoxToBlocks(uint32_t to, const CUtensorMap* map, uint32_t barrier, const int (&c)[5],
+                                                uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+      "[%0], [%1, {%3, %4, %5, %6, %7}], [%2], %8;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]), "r"(c[4]), "h"(blocks)
+      : "memory");
+}
+
+// Both a multiple of 16.
+__device__ __forceinline__ void PrefetchToL2(const void* from, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 
 template <int kRegisters>

@@ -1,0 +1,36 @@
+// Launchers of the kernels of fused_gemm.cuh, one a file so that they compile side by side.
+#ifndef TF_FASTBERT_CUDA_FUSED_GEMM_KERNELS_H_
+#define TF_FASTBERT_CUDA_FUSED_GEMM_KERNELS_H_
+
+#include "cuda/fused_gemm.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+// Tiles of a block, as they were compiled. The widths of those with statistics are multiples of 64.
+enum FusedGemmTileKind {
+  kFusedTile128x128,  // two warpgroups take turns; with statistics they share a tile
+  kFusedTile128x192,  // two warpgroups share a tile
+  kFusedTile128x256,  // likewise
+  kFusedTile192x192,  // three do
+  kNumFusedGemmTiles
+};
+constexpr int kFusedTileRows[kNumFusedGemmTiles] = {128, 128, 128, 192};
+constexpr int kFusedTileColumns[kNumFusedGemmTiles] = {128, 192, 256, 192};
+
+// blocks: an even number. The kernels with output_statistics are others than those without.
+using FusedGemmLauncher = cudaError_t (*)(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight,
+                                          const FusedGemmArgs& args, int blocks, cudaStream_t stream);
+cudaError_t LaunchFusedRowsHalf(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int, cudaStream_t);
+cudaError_t LaunchFusedRowsBFloat16(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int,
+                                    cudaStream_t);
+cudaError_t LaunchFusedSumHalf(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int, cudaStream_t);
+cudaError_t LaunchFusedSumBFloat16(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int, cudaStream_t);
+
+// One of the kernels as this build has it for the current GPU.
+cudaError_t GetFusedGemmAttributes(cudaFuncAttributes* attributes);
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_FUSED_GEMM_KERNELS_H_

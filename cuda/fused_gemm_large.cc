@@ -1,0 +1,56 @@
+#include "cuda/fused_gemm_large.h"
+
+#include <algorithm>
+
+namespace tf_fastbert {
+namespace cuda {
+namespace {
+
+// Pairs of tiles: what a cluster computes at a time.
+int64_t Tiles(int64_t rows, int n, int tile) {
+  const int height = 2 * kFusedTileRows[tile], width = kFusedTileColumns[tile];
+  return (rows + height - 1) / height * ((n + width - 1) / width);
+}
+
+// The tile with the least work on the busiest multiprocessors.
+FusedGemmTileKind ChooseTile(int64_t rows, int n, int k, int clusters) {
+  int best = 0;
+  int64_t best_cost = 0;
+  constexpr int kStep[kNumFusedGemmTiles] = {680, 930, 1100, 1200};
+  for (int i = 0; i < kNumFusedGemmTiles; ++i) {
+    const int64_t rounds = (Tiles(rows, n, i) + clusters - 1) / clusters;
+    const int64_t cost = rounds * (k / 64 * kStep[i] + 2500);
+    if (i == 0 || cost < best_cost) {
+      best = i;
+      best_cost = cost;
+    }
+  }
+  return static_cast<FusedGemmTileKind>(best);
+}
+
+}  // namespace
+
+bool HasFusedGemm(int compute_capability) {
+  if (compute_capability != 90) return false;
+  cudaFuncAttributes attributes;
+  if (GetFusedGemmAttributes(&attributes) != cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  // Compiled for anything but sm_90a the kernel is a trap, which needs next to no registers.
+  return attributes.numRegs > 100;
+}
+
+Status LaunchFusedGemmLarge(const CUtensorMap& input, const FusedWeight& weight, const FusedGemmArgs& args, int dtype,
+                            FusedGemmTileKind tile, int num_processors, cudaStream_t stream) {
+  const int clusters = std::max(1, num_processors / 2);
+  if (tile == kNumFusedGemmTiles) tile = ChooseTile(args.rows, args.n, args.k, clusters);
+  const int blocks = 2 * static_cast<int>(std::min<int64_t>(clusters, Tiles(args.rows, args.n, tile)));
+  const bool half = dtype == FASTBERT_FLOAT16, sum = args.output_statistics != nullptr;
+  const FusedGemmLauncher launch = sum ? (half ? LaunchFusedSumHalf : LaunchFusedSumBFloat16)
+                                       : (half ? LaunchFusedRowsHalf : LaunchFusedRowsBFloat16);
+  return CudaStatus(launch(tile, input, weight.permuted_map, args, blocks, stream), "FusedGemmKernel");
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert

@@ -1,0 +1,23 @@
+// The product of fused_gemm.h for many rows; for few see fused_gemm_small.h.
+#ifndef TF_FASTBERT_CUDA_FUSED_GEMM_LARGE_H_
+#define TF_FASTBERT_CUDA_FUSED_GEMM_LARGE_H_
+
+#include "cuda/fused_gemm.h"
+#include "cuda/fused_gemm_kernels.h"
+#include "cuda/fused_weights.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+// Whether this GPU and this build have the kernels: compute capability 9.0, compiled for sm_90a.
+bool HasFusedGemm(int compute_capability);
+
+// input: MakeTensorMap with boxes of 64 rows. tile: kNumFusedGemmTiles for the one that should be fastest on num_processors
+// multiprocessors. With output_statistics args.residual is needed, without it nothing is added.
+Status LaunchFusedGemmLarge(const CUtensorMap& input, const FusedWeight& weight, const FusedGemmArgs& args, int dtype,
+                            FusedGemmTileKind tile, int num_processors, cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_FUSED_GEMM_LARGE_H_

@@ -1,0 +1,13 @@
+#include "cuda/fused_gemm_launch.cuh"
+
+namespace tf_fastbert {
+namespace cuda {
+
+cudaError_t LaunchFusedRowsBFloat16(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
+                               int blocks, cudaStream_t stream) {
+  return LaunchFusedTileOf<__nv_bfloat16, FusedGemmKind::kRows>(tile, input, weight, args, blocks, stream);
+}
+
+
+}  // namespace cuda
+}  // namespace tf_fastbert

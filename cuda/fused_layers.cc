@@ -1,0 +1,113 @@
+#include "cuda/fused_layers.h"
+
+#include <cmath>
+
+#include "cuda/fused_gemm_large.h"
+#include "cuda/tensor_map.h"
+
+namespace tf_fastbert {
+namespace cuda {
+namespace {
+
+constexpr int64_t kMinRows = 1024;
+
+// The activations as operands.
+struct Inputs {
+  CUtensorMap input, x, context, inner;
+};
+
+Status Multiply(const FusedPass& pass, int layer, GemmSite site, const CUtensorMap& input, FusedGemmArgs args) {
+  constexpr FastBertStepKind kSteps[kNumGemmSites] = {FASTBERT_STEP_QKV, FASTBERT_STEP_ATTENTION_OUTPUT,
+                                                      FASTBERT_STEP_INTERMEDIATE, FASTBERT_STEP_OUTPUT};
+  const FusedWeight& weight = pass.layers[layer].weight[site];
+  args.rows = static_cast<int>(pass.rows);
+  args.n = weight.n;
+  args.k = weight.k;
+  args.bias = weight.bias;
+  args.column_sum = weight.column_sum;
+  args.epsilon = pass.config.epsilon;
+  if (pass.timer != nullptr) pass.timer->Begin(kSteps[site], layer);
+  return LaunchFusedGemmLarge(input, weight, args, pass.config.dtype, kNumFusedGemmTiles, pass.num_processors, pass.stream);
+}
+
+Status Attend(const FusedPass& pass, int layer) {
+  const Dimensions& d = pass.dimensions;
+  AttentionArgs attention;
+  attention.qkv = pass.qkv;
+  attention.context = pass.context;
+  attention.tiles = pass.layout.tiles;
+  attention.num_tiles = pass.layout.tile_slots;
+  attention.num_heads = d.num_heads;
+  attention.head_size = d.padded_head;
+  attention.scale = 1.0f / std::sqrt(static_cast<float>(d.head));
+  if (pass.timer != nullptr) pass.timer->Begin(FASTBERT_STEP_ATTENTION, layer);
+  return LaunchAttention(pass.attention, attention, pass.config.dtype, pass.stream);
+}
+
+}  // namespace
+
+bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& d) {
+  return config.dtype != FASTBERT_FLOAT32 && config.layer_norm == FASTBERT_POST_LAYER_NORM && config.all_layers == 0 &&
+         config.quantization == FASTBERT_NO_QUANTIZATION && d.head == d.padded_head && d.hidden % kStatisticsColumns == 0 &&
+         d.inner % kStatisticsColumns == 0;
+}
+
+bool FusedLayersPay(int64_t rows) { return rows >= kMinRows; }
+
+size_t FusedStatisticsBytes(const Dimensions& d, int64_t rows) {
+  return 2 * rows * (d.hidden / kStatisticsColumns) * sizeof(RowStatistics);
+}
+
+Status RunFusedLayers(const FusedPass& pass) {
+  const Dimensions& d = pass.dimensions;
+  Inputs inputs;
+  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.input, pass.rows, d.hidden, 64, &inputs.input));
+  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.x, pass.rows, d.hidden, 64, &inputs.x));
+  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.context, pass.rows, d.hidden, 64, &inputs.context));
+  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.inner, pass.rows, d.inner, 64, &inputs.inner));
+  RowStatistics* const after_attention = static_cast<RowStatistics*>(pass.statistics);
+  RowStatistics* const after_output = after_attention + pass.rows * (d.hidden / kStatisticsColumns);
+
+  for (int i = 0; i < pass.config.num_layers; ++i) {
+    const FusedLayer& layer = pass.layers[i];
+    const bool first = i == 0;
+
+    FusedGemmArgs qkv;
+    if (!first) qkv.input_statistics = after_output;
+    qkv.output = pass.qkv;
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmQkv, first ? inputs.input : inputs.x, qkv));
+
+    FASTBERT_RETURN_IF_ERROR(Attend(pass, i));
+
+    FusedGemmArgs attention_output;
+    attention_output.residual = pass.input;
+    if (!first) {
+      attention_output.residual = pass.x;
+      attention_output.residual_statistics = after_output;
+      attention_output.gamma = pass.layers[i - 1].output_gamma;
+      attention_output.beta = pass.layers[i - 1].output_beta;
+    }
+    attention_output.output = pass.x;
+    attention_output.output_statistics = after_attention;
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmAttentionOutput, inputs.context, attention_output));
+
+    FusedGemmArgs intermediate;
+    intermediate.input_statistics = after_attention;
+    intermediate.activation = MakeActivator(pass.config.activation);
+    intermediate.output = pass.inner;
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmIntermediate, inputs.x, intermediate));
+
+    FusedGemmArgs output;
+    output.residual = pass.x;
+    output.residual_statistics = after_attention;
+    output.gamma = layer.attention_gamma;
+    output.beta = layer.attention_beta;
+    output.output = pass.x;
+    output.output_statistics = after_output;
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmOutput, inputs.inner, output));
+  }
+  return Status::Ok();
+}
+
+}  // namespace cuda
+}  // namespace tf_fastbert

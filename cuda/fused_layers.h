@@ -1,0 +1,52 @@
+// The layer loop of post-LN encoders whose LayerNorms have no kernels of their own (see fused_gemm.h): five launches a layer.
+#ifndef TF_FASTBERT_CUDA_FUSED_LAYERS_H_
+#define TF_FASTBERT_CUDA_FUSED_LAYERS_H_
+
+#include <cuda_runtime_api.h>
+
+#include <vector>
+
+#include "cuda/attention.h"
+#include "cuda/dimensions.h"
+#include "cuda/fused_weights.h"
+#include "cuda/sequence_layout.h"
+#include "cuda/status.h"
+#include "cuda/step_timer.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+// Whether the model can run so; the GPU must have the kernels too (HasFusedGemm).
+bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& dimensions);
+
+// Whether a pass of so many rows is faster so than with cuBLASLt's products and LayerNorms of their own.
+bool FusedLayersPay(int64_t rows);
+
+// Bytes that FusedPass::statistics needs.
+size_t FusedStatisticsBytes(const Dimensions& dimensions, int64_t rows);
+
+struct FusedPass {
+  const FastBertConfig& config;
+  const Dimensions& dimensions;
+  const AttentionPlan& attention;
+  const std::vector<FusedLayer>& layers;
+  const SequenceLayout& layout;
+  int num_processors;
+  int64_t rows;
+  const void* input;  // [rows, hidden]
+  void* x;            // [rows, hidden]; may be `input`. Result: what the last LayerNorm normalizes
+  void* statistics;
+  void* qkv;      // [rows, 3 * heads]
+  void* context;  // [rows, heads]; attention leaves rows beyond the tokens as they are
+  void* inner;    // [rows, inner]; may overlap qkv and context
+  cudaStream_t stream;
+  StepTimer* timer;  // null: nobody asked
+};
+
+// All layers but the LayerNorm at the end of the last one.
+Status RunFusedLayers(const FusedPass& pass);
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_FUSED_LAYERS_H_
