@@ -6,6 +6,7 @@
 
 #include "cuda/activation.h"
 #include "cuda/fused_gemm_large.h"
+#include "cuda/fused_gemm_small.h"
 #include "cuda/fused_layers.h"
 #include "cuda/layer_norm.h"
 #include "cuda/quantized_gemm.h"
@@ -177,7 +178,7 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
     e->can_quantize_ = FitsQuantizedKernels(config, e->dimensions_) && HasQuantizedGemm(capability);
     e->min_quantized_rows_ = config.min_quantized_rows > 0 ? config.min_quantized_rows : MinQuantizedRows(config, e->dimensions_);
   }
-  e->can_fuse_ = FitsFusedLayers(config, e->dimensions_) && HasFusedGemm(capability);
+  e->can_fuse_ = FitsFusedLayers(config, e->dimensions_) && HasFusedGemm(capability) && HasSmallGemm(capability);
   FASTBERT_RETURN_IF_ERROR(CudaStatus(cudaDeviceGetAttribute(&e->num_processors_, cudaDevAttrMultiProcessorCount, device),
                                       "cudaDeviceGetAttribute"));
   e->attention_ = PlanAttention(config.dtype, config.precision, e->dimensions_.padded_head, capability);
@@ -375,7 +376,8 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
     layout.padded_row = buffers.padded_row;
     layout.token = buffers.token;
   }
-  if (timer == nullptr && UsesPersistentKernel(call.batch, num_tokens)) {
+  const bool fused = UsesFusedKernels(rows);
+  if (timer == nullptr && !fused && UsesPersistentKernel(call.batch, num_tokens)) {
     PersistentArgs args = {};
     args.input = call.input;
     args.output = call.output;
@@ -402,7 +404,6 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
   // call of a size already, which is launched directly, so that it gives the same bits as the graph of the later ones.
   const int64_t loop_rows = as_graph && call.remove_padding && !layout.dense ? BucketOfTokens(rows) : rows;
   GemmRows gemm_rows;
-  const bool fused = UsesFusedKernels(rows);
   if (!fused) FASTBERT_RETURN_IF_ERROR(gemms_->PrepareRows(loop_rows, &gemm_rows));
   QuantizedInputs quantized;
   if (RunsQuantized(rows)) {
@@ -452,15 +453,14 @@ Status Encoder::PackRows(const Pass& pass) const {
   pack.rows = pass.rows;
   pack.hidden = dimensions_.hidden;
   pack.padded_hidden = dimensions_.padded_hidden;
+  pack.dependent = pass.fused;
   pass.Begin(FASTBERT_STEP_PACK, -1);
   return LaunchPackRows(pack, config_.dtype, pass.stream);
 }
 
 bool Encoder::UsesPersistentKernel(int batch, int num_tokens) const {
   const int kernels = kernels_.load(std::memory_order_relaxed);
-  if (kernels == FASTBERT_KERNELS_LAYERS || kernels == FASTBERT_KERNELS_FUSED || !persistent_.Supports(batch, num_tokens)) {
-    return false;
-  }
+  if (kernels == FASTBERT_KERNELS_LAYERS || !persistent_.Supports(batch, num_tokens)) return false;
   if (Persistent::ScratchBytes(batch, num_tokens) > gemms_->workspace_bytes()) return false;  // takes its place
   return kernels == FASTBERT_KERNELS_PERSISTENT || persistent_.Pays(num_tokens);
 }
@@ -485,6 +485,7 @@ Status Encoder::RunFused(const Pass& pass) const {
   norm.hidden = dimensions_.hidden;
   norm.padded_hidden = dimensions_.padded_hidden;
   norm.epsilon = config_.epsilon;
+  norm.dependent = true;
   if (pass.same_rows(dimensions_)) {
     norm.normalized = pass.call.output;
   } else {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cuda/tensor_map.h"
+
 namespace tf_fastbert {
 namespace cuda {
 namespace {
@@ -41,15 +43,18 @@ bool HasFusedGemm(int compute_capability) {
   return attributes.numRegs > 100;
 }
 
-Status LaunchFusedGemmLarge(const CUtensorMap& input, const FusedWeight& weight, const FusedGemmArgs& args, int dtype,
-                            FusedGemmTileKind tile, int num_processors, cudaStream_t stream) {
+Status LaunchFusedGemmLarge(const void* input, const void* weight, const FusedGemmArgs& args, int dtype, FusedGemmTileKind tile,
+                            int num_processors, cudaStream_t stream) {
+  CUtensorMap input_map, weight_map;
+  FASTBERT_RETURN_IF_ERROR(MakeTileMap(input, args.rows, args.k, 64, dtype, &input_map));
+  FASTBERT_RETURN_IF_ERROR(MakePermutedTileMap(weight, args.n, args.k, dtype, &weight_map));
   const int clusters = std::max(1, num_processors / 2);
   if (tile == kNumFusedGemmTiles) tile = ChooseTile(args.rows, args.n, args.k, clusters);
   const int blocks = 2 * static_cast<int>(std::min<int64_t>(clusters, Tiles(args.rows, args.n, tile)));
   const bool half = dtype == FASTBERT_FLOAT16, sum = args.output_statistics != nullptr;
   const FusedGemmLauncher launch = sum ? (half ? LaunchFusedSumHalf : LaunchFusedSumBFloat16)
                                        : (half ? LaunchFusedRowsHalf : LaunchFusedRowsBFloat16);
-  return CudaStatus(launch(tile, input, weight.permuted_map, args, blocks, stream), "FusedGemmKernel");
+  return CudaStatus(launch(tile, input_map, weight_map, args, blocks, stream), "FusedGemmKernel");
 }
 
 }  // namespace cuda

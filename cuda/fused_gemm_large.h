@@ -4,7 +4,6 @@
 
 #include "cuda/fused_gemm.h"
 #include "cuda/fused_gemm_kernels.h"
-#include "cuda/fused_weights.h"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -12,10 +11,10 @@ namespace cuda {
 // Whether this GPU and this build have the kernels: compute capability 9.0, compiled for sm_90a.
 bool HasFusedGemm(int compute_capability);
 
-// input: MakeTensorMap with boxes of 64 rows. tile: kNumFusedGemmTiles for the one that should be fastest on num_processors
+// input: [rows, k]; weight: [n, k]; both 16-byte aligned, n and k multiples of 64. tile: kNumFusedGemmTiles for the one that should be fastest on num_processors
 // multiprocessors. With output_statistics args.residual is needed, without it nothing is added.
-Status LaunchFusedGemmLarge(const CUtensorMap& input, const FusedWeight& weight, const FusedGemmArgs& args, int dtype,
-                            FusedGemmTileKind tile, int num_processors, cudaStream_t stream);
+Status LaunchFusedGemmLarge(const void* input, const void* weight, const FusedGemmArgs& args, int dtype, FusedGemmTileKind tile,
+                            int num_processors, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -3,20 +3,20 @@
 #include <cmath>
 
 #include "cuda/fused_gemm_large.h"
-#include "cuda/tensor_map.h"
+#include "cuda/fused_gemm_small.h"
 
 namespace tf_fastbert {
 namespace cuda {
 namespace {
 
-constexpr int64_t kMinRows = 1024;
+// Measured on an H100 with BERT-base: between the two ranges cuBLASLt's products and LayerNorms of their own are faster, and above.
+constexpr int64_t kMaxSmallRows = 256;
+constexpr int64_t kMinLargeRows = 4096, kMaxLargeRows = 12288;
 
-// The activations as operands.
-struct Inputs {
-  CUtensorMap input, x, context, inner;
-};
+// From how many rows on the products are those of fused_gemm_large.h.
+constexpr int64_t kSmallRows = 1024;
 
-Status Multiply(const FusedPass& pass, int layer, GemmSite site, const CUtensorMap& input, FusedGemmArgs args) {
+Status Multiply(const FusedPass& pass, int layer, GemmSite site, const void* input, FusedGemmArgs args) {
   constexpr FastBertStepKind kSteps[kNumGemmSites] = {FASTBERT_STEP_QKV, FASTBERT_STEP_ATTENTION_OUTPUT,
                                                       FASTBERT_STEP_INTERMEDIATE, FASTBERT_STEP_OUTPUT};
   const FusedWeight& weight = pass.layers[layer].weight[site];
@@ -27,7 +27,10 @@ Status Multiply(const FusedPass& pass, int layer, GemmSite site, const CUtensorM
   args.column_sum = weight.column_sum;
   args.epsilon = pass.config.epsilon;
   if (pass.timer != nullptr) pass.timer->Begin(kSteps[site], layer);
-  return LaunchFusedGemmLarge(input, weight, args, pass.config.dtype, kNumFusedGemmTiles, pass.num_processors, pass.stream);
+  if (pass.rows <= kSmallRows) {
+    return LaunchSmallGemm(input, weight.values, args, pass.config.dtype, pass.num_processors, pass.stream);
+  }
+  return LaunchFusedGemmLarge(input, weight.values, args, pass.config.dtype, kNumFusedGemmTiles, pass.num_processors, pass.stream);
 }
 
 Status Attend(const FusedPass& pass, int layer) {
@@ -52,7 +55,7 @@ bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& d) {
          d.inner % kStatisticsColumns == 0;
 }
 
-bool FusedLayersPay(int64_t rows) { return rows >= kMinRows; }
+bool FusedLayersPay(int64_t rows) { return rows <= kMaxSmallRows || (rows >= kMinLargeRows && rows <= kMaxLargeRows); }
 
 size_t FusedStatisticsBytes(const Dimensions& d, int64_t rows) {
   return 2 * rows * (d.hidden / kStatisticsColumns) * sizeof(RowStatistics);
@@ -60,42 +63,37 @@ size_t FusedStatisticsBytes(const Dimensions& d, int64_t rows) {
 
 Status RunFusedLayers(const FusedPass& pass) {
   const Dimensions& d = pass.dimensions;
-  Inputs inputs;
-  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.input, pass.rows, d.hidden, 64, &inputs.input));
-  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.x, pass.rows, d.hidden, 64, &inputs.x));
-  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.context, pass.rows, d.hidden, 64, &inputs.context));
-  FASTBERT_RETURN_IF_ERROR(MakeTensorMap(pass.inner, pass.rows, d.inner, 64, &inputs.inner));
   RowStatistics* const after_attention = static_cast<RowStatistics*>(pass.statistics);
   RowStatistics* const after_output = after_attention + pass.rows * (d.hidden / kStatisticsColumns);
 
   for (int i = 0; i < pass.config.num_layers; ++i) {
     const FusedLayer& layer = pass.layers[i];
     const bool first = i == 0;
+    const void* const x = first ? pass.input : pass.x;
 
     FusedGemmArgs qkv;
     if (!first) qkv.input_statistics = after_output;
     qkv.output = pass.qkv;
-    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmQkv, first ? inputs.input : inputs.x, qkv));
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmQkv, x, qkv));
 
     FASTBERT_RETURN_IF_ERROR(Attend(pass, i));
 
     FusedGemmArgs attention_output;
-    attention_output.residual = pass.input;
+    attention_output.residual = x;
     if (!first) {
-      attention_output.residual = pass.x;
       attention_output.residual_statistics = after_output;
       attention_output.gamma = pass.layers[i - 1].output_gamma;
       attention_output.beta = pass.layers[i - 1].output_beta;
     }
     attention_output.output = pass.x;
     attention_output.output_statistics = after_attention;
-    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmAttentionOutput, inputs.context, attention_output));
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmAttentionOutput, pass.context, attention_output));
 
     FusedGemmArgs intermediate;
     intermediate.input_statistics = after_attention;
     intermediate.activation = MakeActivator(pass.config.activation);
     intermediate.output = pass.inner;
-    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmIntermediate, inputs.x, intermediate));
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmIntermediate, pass.x, intermediate));
 
     FusedGemmArgs output;
     output.residual = pass.x;
@@ -104,7 +102,7 @@ Status RunFusedLayers(const FusedPass& pass) {
     output.beta = layer.attention_beta;
     output.output = pass.x;
     output.output_statistics = after_output;
-    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmOutput, inputs.inner, output));
+    FASTBERT_RETURN_IF_ERROR(Multiply(pass, i, kGemmOutput, pass.inner, output));
   }
   return Status::Ok();
 }

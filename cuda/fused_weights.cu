@@ -7,7 +7,6 @@
 
 #include <algorithm>
 
-#include "cuda/tensor_map.h"
 #include "cuda/vector.cuh"
 
 namespace tf_fastbert {
@@ -127,9 +126,6 @@ class Planner {
     layer->output_beta = Convert(w.output_layer_norm_beta);
   }
 
-  void* values(const FusedWeight& weight) const { return values_[&weight - first_]; }
-  void StartLayer(const FusedWeight* first) { first_ = first; }
-
  private:
   void* Take(size_t bytes) {
     void* p = buffer_ == nullptr ? nullptr : buffer_ + used_;
@@ -141,7 +137,7 @@ class Planner {
   void Plan(int n, int k, bool folded, FusedWeight* weight) {
     weight->n = n;
     weight->k = k;
-    values_[weight - first_] = Take(size_t{2} * n * k);
+    weight->values = Take(size_t{2} * n * k);
     weight->bias = Floats(n);
     weight->column_sum = folded ? Floats(n) : nullptr;
   }
@@ -150,7 +146,7 @@ class Planner {
   void Fold(const void* kernel, const void* bias, const void* gamma, const void* beta, int columns, int first,
             const FusedWeight& weight) {
     if (buffer_ == nullptr) return;
-    tasks_.push_back({kernel, static_cast<char*>(values(weight)) + size_t{2} * first * weight.k, gamma, beta, bias,
+    tasks_.push_back({kernel, static_cast<char*>(const_cast<void*>(weight.values)) + size_t{2} * first * weight.k, gamma, beta, bias,
                       const_cast<float*>(weight.bias) + first,
                       weight.column_sum != nullptr ? const_cast<float*>(weight.column_sum) + first : nullptr, weight.k, columns});
   }
@@ -164,8 +160,6 @@ class Planner {
   const int hidden_, inner_;
   char* const buffer_;
   size_t used_ = 0;
-  const FusedWeight* first_ = nullptr;
-  void* values_[kNumGemmSites] = {};
   std::vector<FoldTask> tasks_;
 };
 
@@ -176,7 +170,6 @@ size_t FusedBytes(const FastBertConfig& config) {
   const FastBertLayerWeights none = {};
   for (int i = 0; i < config.num_layers; ++i) {
     FusedLayer layer;
-    planner.StartLayer(layer.weight);
     planner.Layer(none, i > 0 ? &none : nullptr, &layer);
   }
   return planner.used();
@@ -187,16 +180,7 @@ Status PackFusedWeights(const FastBertConfig& config, const Dimensions& d, const
   Planner planner(config, buffer);
   packed->assign(config.num_layers, FusedLayer());
   for (int i = 0; i < config.num_layers; ++i) {
-    FusedLayer& layer = (*packed)[i];
-    planner.StartLayer(layer.weight);
-    planner.Layer(layers[i], i > 0 ? &layers[i - 1] : nullptr, &layer);
-    for (FusedWeight& weight : layer.weight) {
-      const void* values = planner.values(weight);
-      for (int b = 0; b < kNumFusedWeightBoxes; ++b) {
-        FASTBERT_RETURN_IF_ERROR(MakeTensorMap(values, weight.n, weight.k, kFusedWeightBoxes[b], &weight.map[b]));
-      }
-      FASTBERT_RETURN_IF_ERROR(MakePermutedTensorMap(values, weight.n, weight.k, &weight.permuted_map));
-    }
+    planner.Layer(layers[i], i > 0 ? &layers[i - 1] : nullptr, &(*packed)[i]);
   }
   const std::vector<FoldTask>& tasks = planner.tasks();
   for (size_t first = 0; first < tasks.size(); first += kTasksPerLaunch) {

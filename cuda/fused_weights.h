@@ -2,8 +2,6 @@
 #ifndef TF_FASTBERT_CUDA_FUSED_WEIGHTS_H_
 #define TF_FASTBERT_CUDA_FUSED_WEIGHTS_H_
 
-#include <cuda.h>
-
 #include <vector>
 
 #include "cuda/dimensions.h"
@@ -13,13 +11,8 @@
 namespace tf_fastbert {
 namespace cuda {
 
-constexpr int kFusedWeightBoxes[] = {64, 128};
-constexpr int kNumFusedWeightBoxes = 2;
-
-// [n, k] 16-bit values, k contiguous, in the natural order of rows: the columns of the model's [k, n] kernel.
 struct FusedWeight {
-  CUtensorMap map[kNumFusedWeightBoxes];  // boxes of 64 values of k and kFusedWeightBoxes rows
-  CUtensorMap permuted_map;               // see MakePermutedTensorMap
+  const void* values = nullptr;           // [n, k] 16-bit values: the model's [k, n] kernel, transposed
   const float* bias = nullptr;            // [n]: the model's, and beta W
   const float* column_sum = nullptr;      // [n]: of the folded and rounded weights; null where no LayerNorm is folded
   int n = 0, k = 0;

@@ -27,25 +27,37 @@ Status GetEncodeTiled(EncodeTiled* function) {
   return found != nullptr ? Status::Ok() : Status::Internal("the CUDA driver has no cuTensorMapEncodeTiled");
 }
 
-}  // namespace
-
-Status MakeTileMap(const void* values, int64_t rows, int64_t columns, int box_rows, int dtype, CUtensorMap* map) {
+template <int kRank>
+Status Make(const void* values, int dtype, const cuuint64_t (&sizes)[kRank], const cuuint64_t (&strides)[kRank - 1],
+            const cuuint32_t (&box)[kRank], CUtensorMap* map) {
   EncodeTiled encode;
   FASTBERT_RETURN_IF_ERROR(GetEncodeTiled(&encode));
-  const int size = dtype < 0 ? 1 : 2;
   const CUtensorMapDataType type = dtype < 0                     ? CU_TENSOR_MAP_DATA_TYPE_UINT8
                                    : dtype == FASTBERT_FLOAT16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                                                : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(columns * size)};
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / size), static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
-  const CUresult result = encode(map, type, 2, const_cast<void*>(values), sizes, strides, box, steps,
+  cuuint32_t steps[kRank];
+  for (cuuint32_t& step : steps) step = 1;
+  const CUresult result = encode(map, type, kRank, const_cast<void*>(values), sizes, strides, box, steps,
                                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result == CUDA_SUCCESS) return Status::Ok();
-  return Status::Internal("cuTensorMapEncodeTiled for [" + std::to_string(rows) + ", " + std::to_string(columns) +
-                          "] failed with " + std::to_string(result));
+  return Status::Internal("cuTensorMapEncodeTiled of rank " + std::to_string(kRank) + " for rows of " + std::to_string(sizes[0]) +
+                          " values failed with " + std::to_string(result));
+}
+
+}  // namespace
+
+Status MakeTileMap(const void* values, int64_t rows, int64_t columns, int box_rows, int dtype, CUtensorMap* map) {
+  const int size = dtype < 0 ? 1 : 2;
+  return Make<2>(values, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
+                 {static_cast<cuuint64_t>(columns * size)},
+                 {static_cast<cuuint32_t>(128 / size), static_cast<cuuint32_t>(box_rows)}, map);
+}
+
+Status MakePermutedTileMap(const void* values, int rows, int columns, int dtype, CUtensorMap* map) {
+  const cuuint64_t row = cuuint64_t{2} * columns;
+  return Make<5>(values, dtype, {static_cast<cuuint64_t>(columns), 2, 4, 4, static_cast<cuuint64_t>(rows) / 32},
+                 {row, 8 * row, 2 * row, 32 * row}, {64, 2, 4, 4, 1}, map);
 }
 
 }  // namespace cuda
