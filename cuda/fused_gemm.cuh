@@ -3,9 +3,10 @@
 // Persistent clusters of two blocks, each block a tile of D. One thread copies tiles of 64 values of K with the tensor copy engine
 // into a ring of stages, which warpgroups multiply with wgmma. The two blocks of a cluster lie one below the other and share B: each
 // loads half of it into both. Either two warpgroups take turns with the block's tiles, so that one multiplies while the other is in
-// its epilogue, or they share each tile, which makes larger tiles possible (fewer bytes from the L2 cache for each product). The
-// copying thread's other warps read what the epilogue must know of rows and columns into shared memory, a tile ahead, and ask for
-// the residual, which then is in the L2 cache. B's rows are permuted by the copy engine: see fused_weights.h.
+// its epilogue, or two or three share each tile, which makes larger tiles possible (fewer bytes from the L2 cache and from shared
+// memory for each product). The copying thread's other warps read what the epilogue must know of rows and columns into shared
+// memory, a tile ahead, and ask for the residual, which then is in the L2 cache. B's rows are permuted by the copy engine: see
+// MakePermutedTileMap.
 //
 // The weights are no other kernel's output: their first tiles are copied before the kernel before has ended.
 #ifndef TF_FASTBERT_CUDA_FUSED_GEMM_CUH_
@@ -44,22 +45,6 @@ struct FusedGemmTile {
   static_assert(!kTurns || kGroups == 2, "");
   static_assert(kN % 32 == 0, "rows of B come in groups of 32");
 };
-
-#ifdef FASTBERT_CLOCKS
-static __device__ long long fused_clocks[3 * 8 * 8];
-#define FASTBERT_CLOCK(n)                                                                                   \
-  if (blockIdx.x == 4 && leader && i < 8) {                                                                 \
-    long long t;                                                                                            \
-    asm volatile("mov.u64 %0, %%clock64;" : "=l"(t)::"memory");                                            \
-    fused_clocks[group * 64 + i * 8 + n] = t;                                                               \
-    if (n == 0 || n == 3) {                                                                                 \
-      asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t)::"memory");                                      \
-      fused_clocks[group * 64 + i * 8 + 4 + n / 3] = t;                                                     \
-    }                                                                                                       \
-  }
-#else
-#define FASTBERT_CLOCK(n)
-#endif
 
 // Rows and columns of one tile into shared memory, by kFillThreads threads.
 template <FusedGemmKind kKind, typename Tile>
@@ -218,7 +203,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       uint32_t d[Tile::kBlocks][kN / 2];  // 64 rows each
       int previous = 0;
       if (Tile::kTurns) asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");  // this warpgroup's turn
-      FASTBERT_CLOCK(0);
       for (int step = 0; step < steps; ++step) {
         BarrierWait(full + stage * 8, parity);
         const uint32_t from = shared + stage * Tile::kStageBytes;
@@ -253,9 +237,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #pragma unroll
       for (int block = 0; block < Tile::kBlocks; ++block) KeepInPlace(d[block]);
       if (Tile::kTurns) skip(steps);
-      FASTBERT_CLOCK(1);
       BarrierWait(filled + i % 2 * 8, i / 2 & 1);
-      FASTBERT_CLOCK(2);
       const FusedGemmParameters of_tile = {rows_of(i % 2) + in_tile, columns_of(i % 2), columns_of(i % 2) + kN};
       if constexpr (kKind == FusedGemmKind::kRows) {
         // Chosen here and not for each value: the results of one group of columns are then computed while others are stored.
@@ -267,7 +249,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       } else {
         FinishSum<T, kN>(p, of_tile, residual, d[0], row, column);
       }
-      FASTBERT_CLOCK(3);
       BarrierArrive(used + i % 2 * 8);
     }
   }

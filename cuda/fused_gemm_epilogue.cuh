@@ -1,5 +1,5 @@
 // What a thread of fused_gemm.cuh does with its part of a tile: eight results side by side in two rows of every 64 rows and 32
-// columns (see PermutedRows in fused_weights.h), so that everything is read and stored in whole 32-byte sectors without a detour
+// columns (see MakePermutedTileMap), so that everything is read and stored in whole 32-byte sectors without a detour
 // through shared memory.
 #ifndef TF_FASTBERT_CUDA_FUSED_GEMM_EPILOGUE_CUH_
 #define TF_FASTBERT_CUDA_FUSED_GEMM_EPILOGUE_CUH_
