@@ -14,6 +14,7 @@ the table.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -76,9 +77,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
     families = ",".join(CANDIDATES)
     parser.add_argument("--families", default=families, help=f"default: {families}")
+    parser.add_argument("--baseline", default=STOCK, help=f"whose time over a candidate's is its speed-up; default: {STOCK}")
+    parser.add_argument("--case", type=pathlib.Path, metavar="DIR", help="keep weights and inputs there, and use what is there")
     parser.add_argument("--python", action="append", default=[], metavar="FAMILY=PYTHON", help="another interpreter for a family")
     parser.add_argument("--out", default=".", type=pathlib.Path)
     return parser.parse_args(arguments)
+
+
+def open_case(folder: pathlib.Path, model: str, rows: list[tuple[int, int]]) -> Case:
+    """The case in the folder if it is of that model and has those rows, or else a new one."""
+    if (folder / "job.json").exists():
+        case = Case.read(folder)
+        found = {(row.batch, row.seq_len): row for row in case.rows}
+        if (case.model, case.dtype) == (model, "float32") and all(row in found for row in rows):
+            return dataclasses.replace(case, rows=tuple(found[row] for row in rows))
+    folder.mkdir(parents=True, exist_ok=True)
+    return Case.write(folder, model, "float32", rows, {})
 
 
 def check(case: Case, worker: Worker, name: str, row: Row) -> dict[str, Any]:
@@ -92,7 +106,9 @@ def check(case: Case, worker: Worker, name: str, row: Row) -> dict[str, Any]:
     return {"relative_error": error} if error < limit else {"failed": f"its output differs from float64 by {error:.1e}"}
 
 
-def measure(case: Case, workers: dict[str, Worker], row: Row, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    case: Case, workers: dict[str, Worker], row: Row, rounds: int, baseline: str = STOCK
+) -> list[dict[str, Any]]:
     """A result for each candidate: {"name", "relative_error", "milliseconds", "speedup"} or {"name", "failed"}."""
     results = {}
     for family, worker in workers.items():
@@ -110,8 +126,9 @@ def measure(case: Case, workers: dict[str, Worker], row: Row, rounds: int) -> li
             results[name]["failed"] = "a call failed"
             continue
         results[name]["milliseconds"] = statistics.median(values)
-        if len(times.get(STOCK, ())) == rounds:
-            results[name]["speedup"] = statistics.median(stock / value for stock, value in zip(times[STOCK], values))
+        results[name]["fastest"] = min(values)
+        if len(times.get(baseline, ())) == rounds:
+            results[name]["speedup"] = statistics.median(base / value for base, value in zip(times[baseline], values))
     return list(results.values())
 
 
@@ -149,7 +166,7 @@ def main() -> None:
     pythons = dict(text.split("=", 1) for text in args.python)
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        case = Case.write(pathlib.Path(temporary), args.model, "float32", args.rows, {})
+        case = open_case(args.case or pathlib.Path(temporary), args.model, args.rows)
         workers = {}
         header, missing = [], []
         for family in args.families.split(","):
@@ -163,13 +180,13 @@ def main() -> None:
         results = []
         with open(args.out / "cpu_encoder.jsonl", "a") as log:
             for row in case.rows:
-                for result in measure(case, workers, row, args.rounds):
+                for result in measure(case, workers, row, args.rounds, args.baseline):
                     log.write(json.dumps({"model": args.model, "threads": args.threads, **result}) + "\n")
                     log.flush()
                     results.append(result)
         for worker in workers.values():
             worker.close()
-    top = f"{cpu_name()}, {args.threads} threads; {', '.join(header)}. Speed-up over {STOCK} in {args.rounds} rounds (median ms)."
+    top = f"{cpu_name()}, {args.threads} threads; {', '.join(header)}. Speed-up over {args.baseline} in {args.rounds} rounds (median ms)."
     table = markdown(args.model, args.rows, results, top) + "".join(f"\n- not installed: {text}" for text in missing)
     (args.out / "cpu_encoder.md").write_text(table + "\n")
     print(table)

@@ -27,6 +27,10 @@ CANDIDATES = {  # family -> names; a name's last word is its precision
     "tensorflow": (STOCK, "ours float32", "ours bfloat16", "ours int8"),
     "onnxruntime": ("ONNX Runtime float32", "ONNX Runtime dynamic int8"),
     "openvino": ("OpenVINO float32", "OpenVINO bfloat16"),
+    "ctranslate2": ("CTranslate2 float32", "CTranslate2 bfloat16", "CTranslate2 int8"),
+    "torch": ("torch float32", "torch bfloat16", "torch dynamic int8"),
+    "torch_compile": ("torch.compile float32", "torch.compile bfloat16"),
+    "native": ("ours without TensorFlow float32", "ours without TensorFlow bfloat16", "ours without TensorFlow int8"),
 }
 
 Run = Callable[[], np.ndarray]
@@ -197,6 +201,20 @@ def make_openvino(openvino: Any, case: Case, row: Row) -> Any:
 
 
 FAMILIES = {"tensorflow": TensorFlow, "onnxruntime": OnnxRuntime, "openvino": OpenVino}
+ELSEWHERE = {  # family -> module in benchmarks.peers, class
+    "ctranslate2": ("ctranslate2_cpu", "CTranslate2"),
+    "torch": ("torch_cpu", "Torch"),
+    "torch_compile": ("torch_cpu", "Torch"),
+    "native": ("native_cpu", "Native"),
+}
+
+
+def find_family(name: str) -> Any:
+    """The class; raises ImportError where the peer is not installed."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    module, class_name = ELSEWHERE[name]
+    return getattr(importlib.import_module(f"benchmarks.peers.{module}"), class_name)
 
 
 def answer(family: Any, runs: dict[tuple[str, int, int], Run], request: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +241,7 @@ def main() -> None:
     runs: dict[tuple[str, int, int], Run] = {}
     for line in sys.stdin:
         try:
-            family = family or FAMILIES[name](Case.read(pathlib.Path(folder)), int(threads))
+            family = family or find_family(name)(Case.read(pathlib.Path(folder)), int(threads))
             reply = answer(family, runs, json.loads(line))
         except Exception as error:  # whatever a peer raises is its result; the other ones go on
             reply = {"failed": f"{type(error).__name__}: {(str(error).strip() or repr(error)).splitlines()[0][:200]}"}
