@@ -7,7 +7,6 @@
 #include "cc/cpu/amx_gemm.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "cc/cpu/float_types.h"
 
@@ -24,13 +23,8 @@ namespace {
 
 #include "cc/cpu/amx_tiles.inc"
 #include "cc/cpu/vector512.inc"
+#include "cc/cpu/tile_epilogue.inc"
 
-constexpr int kTileBytes = 1024;
-
-constexpr int Planes(OperandType type) {
-  return type == OperandType::kBFloat16x3 ? 3 : type == OperandType::kBFloat16x2 ? 2 : 1;
-}
-constexpr int TileDepth(OperandType type) { return type == OperandType::kInt8 ? 64 : 32; }
 // Of k tiles; a block of b is 2 KB times planes times this.
 constexpr int BlockTiles(OperandType type) { return type == OperandType::kInt8 ? 12 : type == OperandType::kBFloat16 ? 8 : 4; }
 
@@ -115,88 +109,36 @@ TF_FASTBERT_ALWAYS_INLINE void StoreSums(float* sums) {
 }
 
 // The epilogue of a panel's sums, row by row, and the weights to be fetched for the panel after the one being multiplied.
-template <OperandType kType, AmxEpilogue kEpilogue>
+template <OperandType kType, TileEpilogue kEpilogue>
 class Background {
  public:
-  Background(const AmxGemmTask& task, const float* sums, int column, const char* prefetch, int64_t prefetch_bytes, int64_t steps)
-      : task_(task),
-        sums_(sums),
-        column_(column),
-        left_(sums != nullptr ? task.rows : 0),
+  Background(const TileGemmTask& task, const float* sums, int column, const char* prefetch, int64_t prefetch_bytes, int64_t steps)
+      : epilogue_(task, sums, column),
+        rows_(sums != nullptr ? task.rows : 0),
         rows_per_step_(static_cast<int>((task.rows + steps - 1) / steps)),
         prefetch_(prefetch),
         prefetch_end_(prefetch + prefetch_bytes),
-        prefetch_per_step_((prefetch_bytes + 64 * steps - 1) / (64 * steps) * 64) {
-    if (sums == nullptr) return;
-    bias_low_ = bias_high_ = _mm512_setzero_ps();
-    if (task.bias != nullptr) {
-      bias_low_ = _mm512_loadu_ps(task.bias + column);
-      bias_high_ = _mm512_loadu_ps(task.bias + column + 16);
-    }
-    if (kType == OperandType::kInt8) {
-      scale_low_ = _mm512_loadu_ps(task.scales + column);
-      scale_high_ = _mm512_loadu_ps(task.scales + column + 16);
-    }
-    const int64_t element = kEpilogue == AmxEpilogue::kBFloat16 ? 2 : 4;
-    out_ = kEpilogue < AmxEpilogue::kGeluTanh ? static_cast<char*>(task.out) + column * element : nullptr;
-    out_stride_ = task.out_stride * element;
-  }
+        prefetch_per_step_((prefetch_bytes + 64 * steps - 1) / (64 * steps) * 64) {}
 
   TF_FASTBERT_ALWAYS_INLINE void Step() {
     for (int64_t i = 0; i < prefetch_per_step_ && prefetch_ < prefetch_end_; i += 64, prefetch_ += 64) {
       _mm_prefetch(prefetch_, _MM_HINT_T1);
     }
-    for (int i = 0; i < rows_per_step_ && left_ > 0; ++i) Row();
+    for (int i = 0; i < rows_per_step_ && row_ < rows_; ++i) epilogue_.Row(row_++);
   }
 
   void Finish() {
-    while (left_ > 0) Row();
+    while (row_ < rows_) epilogue_.Row(row_++);
   }
 
  private:
-  TF_FASTBERT_ALWAYS_INLINE __m512 Value(const float* sum, __m512 scale, __m512 bias) const {
-    if (kType != OperandType::kInt8) return _mm512_add_ps(_mm512_loadu_ps(sum), bias);
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sum)), scale, bias);
-  }
-
-  TF_FASTBERT_ALWAYS_INLINE __m512 Activate(__m512 x) const {
-    constexpr bool kExact = kType == OperandType::kBFloat16x2 || kType == OperandType::kBFloat16x3;
-    if (kEpilogue == AmxEpilogue::kGeluTanh) return GeluTanh<kExact>(x);
-    if (kEpilogue == AmxEpilogue::kGeluErf) return GeluErf<kExact>(x);
-    return _mm512_max_ps(_mm512_setzero_ps(), x);
-  }
-
-  TF_FASTBERT_ALWAYS_INLINE void Row() {
-    const int row = task_.rows - left_--;
-    const float* sum = sums_ + row / 16 * 512 + row % 16 * 16;
-    __m512 low = Value(sum, scale_low_, bias_low_), high = Value(sum + 256, scale_high_, bias_high_);
-    char* out = out_ + row * out_stride_;
-    if (kEpilogue == AmxEpilogue::kBFloat16) {
-      _mm512_storeu_si512(out, ToBFloat16(low, high));
-    } else if (kEpilogue >= AmxEpilogue::kGeluTanh) {
-      char* line = OperandAddress(task_.out_operand, row, column_ - task_.operand_column);
-      StoreOperand<kType>(line, Activate(low), Activate(high), task_.out_operand.scale);
-    } else {
-      if (kEpilogue == AmxEpilogue::kAccumulate) {
-        low = _mm512_add_ps(low, _mm512_loadu_ps(out));
-        high = _mm512_add_ps(high, _mm512_loadu_ps(out + 64));
-      }
-      _mm512_storeu_ps(out, low);
-      _mm512_storeu_ps(out + 64, high);
-    }
-  }
-
-  const AmxGemmTask& task_;
-  const float* const sums_;
-  const int column_;
-  int left_;
+  const PanelEpilogue<kType, kEpilogue> epilogue_;
+  int row_ = 0;
+  const int rows_;
   const int rows_per_step_;
   const char* prefetch_;
   const char* const prefetch_end_;
   const int64_t prefetch_per_step_;
-  __m512 bias_low_, bias_high_, scale_low_, scale_high_;
-  char* out_;
-  int64_t out_stride_;
 };
 
 // One or two tiles of rows times the k tiles [0, tiles) that a and b point to.
@@ -215,8 +157,8 @@ TF_FASTBERT_ALWAYS_INLINE void MultiplyRows(const char* a, int64_t row_tile_byte
   StoreSums<kTwo>(sums);
 }
 
-template <OperandType kType, AmxEpilogue kEpilogue>
-void Multiply(const AmxGemmTask& task) {
+template <OperandType kType, TileEpilogue kEpilogue>
+void Multiply(const TileGemmTask& task) {
   using Work = Background<kType, kEpilogue>;
   const ConfiguredTiles configured;
   constexpr int kStepBytes = Planes(kType) * kTileBytes;
@@ -225,13 +167,13 @@ void Multiply(const AmxGemmTask& task) {
   const int64_t panel_bytes = static_cast<int64_t>(task.k) / TileDepth(kType) * 2 * kStepBytes;
   const int64_t steps = static_cast<int64_t>(tiles) * ((row_tiles + 1) / 2);
   const char* a = static_cast<const char*>(task.a);
-  const char* b = static_cast<const char*>(task.b) + task.first_column / kAmxPanel * panel_bytes +
+  const char* b = static_cast<const char*>(task.b) + task.first_column / kTilePanel * panel_bytes +
                   task.first_depth / TileDepth(kType) * 2 * kStepBytes;
   float* sums = static_cast<float*>(task.scratch);
   float* previous = nullptr;
   const int end = task.first_column + task.columns;
-  for (int column = task.first_column; column < end; column += kAmxPanel, b += panel_bytes) {
-    Work work(task, previous, column - kAmxPanel, b + panel_bytes, column + kAmxPanel < end ? 2 * row_tile_bytes : 0, steps);
+  for (int column = task.first_column; column < end; column += kTilePanel, b += panel_bytes) {
+    Work work(task, previous, column - kTilePanel, b + panel_bytes, column + kTilePanel < end ? 2 * row_tile_bytes : 0, steps);
     for (int k = 0; k < tiles; k += BlockTiles(kType)) {
       const int block = std::min(BlockTiles(kType), tiles - k);
       const char* block_a = a + static_cast<int64_t>(k) * kStepBytes;
@@ -249,30 +191,30 @@ void Multiply(const AmxGemmTask& task) {
     previous = sums;
     sums = static_cast<float*>(task.scratch) + (sums == task.scratch ? row_tiles * 512 : 0);
   }
-  Work(task, previous, end - kAmxPanel, nullptr, 0, steps).Finish();
+  Work(task, previous, end - kTilePanel, nullptr, 0, steps).Finish();
 }
 
 template <OperandType kType>
-void MultiplyAs(const AmxGemmTask& task) {
+void MultiplyAs(const TileGemmTask& task) {
   switch (task.epilogue) {
-    case AmxEpilogue::kFloat32:
-      return Multiply<kType, AmxEpilogue::kFloat32>(task);
-    case AmxEpilogue::kBFloat16:
-      return Multiply<kType, AmxEpilogue::kBFloat16>(task);
-    case AmxEpilogue::kAccumulate:
-      return Multiply<kType, AmxEpilogue::kAccumulate>(task);
-    case AmxEpilogue::kGeluTanh:
-      return Multiply<kType, AmxEpilogue::kGeluTanh>(task);
-    case AmxEpilogue::kGeluErf:
-      return Multiply<kType, AmxEpilogue::kGeluErf>(task);
-    case AmxEpilogue::kRelu:
-      return Multiply<kType, AmxEpilogue::kRelu>(task);
+    case TileEpilogue::kFloat32:
+      return Multiply<kType, TileEpilogue::kFloat32>(task);
+    case TileEpilogue::kBFloat16:
+      return Multiply<kType, TileEpilogue::kBFloat16>(task);
+    case TileEpilogue::kAccumulate:
+      return Multiply<kType, TileEpilogue::kAccumulate>(task);
+    case TileEpilogue::kGeluTanh:
+      return Multiply<kType, TileEpilogue::kGeluTanh>(task);
+    case TileEpilogue::kGeluErf:
+      return Multiply<kType, TileEpilogue::kGeluErf>(task);
+    case TileEpilogue::kRelu:
+      return Multiply<kType, TileEpilogue::kRelu>(task);
   }
 }
 
 }  // namespace
 
-void AmxGemm(const AmxGemmTask& task) {
+void AmxGemm(const TileGemmTask& task) {
   switch (task.type) {
     case OperandType::kInt8:
       return MultiplyAs<OperandType::kInt8>(task);
@@ -285,38 +227,6 @@ void AmxGemm(const AmxGemmTask& task) {
   }
 }
 
-size_t AmxGemmScratchBytes(int rows) { return static_cast<size_t>(rows) * kAmxPanel * 2 * sizeof(float); }
-
-size_t AmxWeightsBytes(OperandType type, int k, int n) { return OperandFormat{type, true}.Bytes(n, k); }
-
-void PackAmxWeights(OperandType type, const void* source, int k, int n, void* packed) {
-  // A tile of b holds, in row i and for column j, the 4 bytes of the values k that belong together: [16][16][4 or 2 values].
-  const int depth = TileDepth(type), planes = Planes(type), values = depth / 16, tiles = k / depth;
-  char* out = static_cast<char*>(packed);
-  for (int panel = 0; panel < n / kAmxPanel; ++panel) {
-    for (int tile = 0; tile < tiles; ++tile, out += planes * 2 * kTileBytes) {
-      for (int i = 0; i < depth; ++i) {
-        const int64_t from = static_cast<int64_t>(tile * depth + i) * n + panel * kAmxPanel;
-        for (int j = 0; j < kAmxPanel; ++j) {
-          char* at = out + j / 16 * kTileBytes + i / values * 64 + j % 16 * 4;
-          if (type == OperandType::kInt8) {
-            at[i % 4] = static_cast<const char*>(source)[from + j];
-          } else if (type == OperandType::kBFloat16) {
-            std::memcpy(at + i % 2 * 2, static_cast<const uint16_t*>(source) + from + j, 2);
-          } else {
-            float rest = static_cast<const float*>(source)[from + j];
-            for (int plane = 0; plane < planes; ++plane) {
-              const uint16_t rounded = FloatToBFloat16(rest);
-              std::memcpy(at + plane * 2 * kTileBytes + i % 2 * 2, &rounded, 2);
-              rest -= BFloat16ToFloat(rounded);
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
 }  // namespace cpu
 }  // namespace tf_fastbert
 
@@ -326,10 +236,7 @@ namespace tf_fastbert {
 namespace cpu {
 
 // Never called: HasAmx() is false.
-void AmxGemm(const AmxGemmTask&) {}
-size_t AmxGemmScratchBytes(int) { return 0; }
-size_t AmxWeightsBytes(OperandType, int, int) { return 0; }
-void PackAmxWeights(OperandType, const void*, int, int, void*) {}
+void AmxGemm(const TileGemmTask&) {}
 
 }  // namespace cpu
 }  // namespace tf_fastbert

@@ -284,6 +284,8 @@ void Attend(const AttentionTask& task) {
         if (!last_block) continue;
         if (task.context.format.type == OperandType::kInt8) {
           StoreContext<OperandType::kInt8>(task, row + r, product, s.sum[row + r]);
+        } else if (task.context.format.type == OperandType::kFloat32) {
+          StoreContext<OperandType::kFloat32>(task, row + r, product, s.sum[row + r]);
         } else {
           StoreContext<OperandType::kBFloat16>(task, row + r, product, s.sum[row + r]);
         }

@@ -9,7 +9,7 @@
 namespace tf_fastbert {
 namespace cpu {
 
-// Query, key, value in bfloat16; task.context of kBFloat16 or kInt8; size_per_head a multiple of 32. With AMX (needs HasAmx()) or
+// Query, key, value in bfloat16; task.context of kBFloat16, kInt8 or (in tiles) kFloat32; size_per_head a multiple of 32. With AMX (needs HasAmx()) or
 // AVX512_BF16 (needs HasFastBFloat16()).
 void AmxAttention(const AttentionTask& task);
 void Avx512Bfloat16Attention(const AttentionTask& task);

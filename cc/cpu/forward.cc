@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cc/cpu/amx.h"
 #include "cc/cpu/bfloat16_attention.h"
 #include "cc/cpu/packing.h"
 #include "cc/cpu/parallel.h"
@@ -49,6 +50,7 @@ Forward::Forward(const EncoderConfig& config, const Policy& policy, const LayerP
       plan_(plan),
       call_(call),
       kernels_(BestKernels()),
+      amx_(policy.operand.tiles && HasAmx()),
       base_(static_cast<char*>(call.workspace)),
       sequence_begin_(reinterpret_cast<int32_t*>(base_ + plan.workspace.sequence_begin)),
       row_source_(reinterpret_cast<int32_t*>(base_ + plan.workspace.row_source)),
@@ -166,7 +168,7 @@ Forward::Rows Forward::GetBlock(int64_t worker, int64_t index) const {
 }
 
 Operand Forward::InputOperand(const Rows& rows, float scale) const {
-  const bool is_residual = policy_.operand.type == OperandType::kFloat32 && !pre();
+  const bool is_residual = policy_.operand.type == OperandType::kFloat32 && !policy_.operand.tiles && !pre();
   return {policy_.operand, is_residual ? static_cast<void*>(rows.residual) : rows.normalized, config_.hidden_size, scale};
 }
 
@@ -299,7 +301,7 @@ Status Forward::Attend(int layer, int64_t worker, int64_t task) const {
   attention.scratch = base_ + plan_.workspace.scratch + worker * plan_.workspace.scratch_stride;
   if (policy_.attention == DataType::kFloat32) {
     kernels_.attention_float(attention);
-  } else if (policy_.operand.tiles) {
+  } else if (amx_) {
     AmxAttention(attention);
   } else if (config_.size_per_head % 32 == 0) {
     Avx512Bfloat16Attention(attention);

@@ -90,6 +90,7 @@ class Forward {
   const Plan& plan_;
   const EncoderCall& call_;
   const Kernels& kernels_;
+  const bool amx_;
   char* const base_;  // the workspace
   int32_t* const sequence_begin_;
   int32_t* const row_source_;

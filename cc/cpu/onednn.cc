@@ -37,6 +37,10 @@ bool Has(dnnl::cpu_isa isa) {
 
 bool HasFastBFloat16() { return Has(dnnl::cpu_isa::avx512_core_bf16); }
 
+bool HasAvx512() { return Has(dnnl::cpu_isa::avx512_core); }
+
+bool HasAvx512Vnni() { return Has(dnnl::cpu_isa::avx512_core_vnni); }
+
 bool HasFastInt8() { return Has(dnnl::cpu_isa::avx512_core_vnni) || Has(dnnl::cpu_isa::avx2_vnni); }
 
 }  // namespace cpu

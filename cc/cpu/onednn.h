@@ -37,6 +37,10 @@ bool HasFastBFloat16();
 // they saturate.
 bool HasFastInt8();
 
+// AVX-512 with the parts that our own kernels use (F, BW, DQ, VL), and VNNI beside it.
+bool HasAvx512();
+bool HasAvx512Vnni();
+
 // Runs function() -> Status; what it throws becomes a Status that names `what`.
 template <typename Function>
 Status CatchErrors(const char* what, const Function& function) {

@@ -1,10 +1,15 @@
 // What each precision is computed with on this CPU.
 //
-//                      AMX                                 AVX512_BF16            VNNI                   other
-//   float32            3 bfloat16 planes (tf32: 2)         float32                float32                float32
-//   float16            2 bfloat16 planes                   float32                float32                float32
-//   bfloat16           bfloat16                            bfloat16               float32                float32
-//   int8, all types    int8, attention in bfloat16         the same               int8                   float32
+//                      AMX                                AVX-512                                         other
+//   float32            3 bfloat16 planes (tf32: 2)        float32                                         float32
+//   float16            2 bfloat16 planes                  float32                                         float32
+//   bfloat16           bfloat16                           bfloat16 where its dot product is fast (AMD),   float32
+//                                                         else float32 with weights kept in bfloat16
+//   int8, all types    int8, attention in bfloat16        the same with VNNI (attention in float32        int8 with AVX2's VNNI,
+//                                                         without AVX512_BF16), else float32              else float32
+//
+// AMX and AVX-512 are our own kernels, if hidden and inner size are multiples of 64 and the size per head of 32; oneDNN does the
+// rest, with whatever the CPU has.
 //
 // int8 layers in float32: the weights multiplied by their scales, the inputs not rounded.
 // Residual stream, LayerNorm, softmax and activation functions are float32 everywhere. Modes 1 and 2 of int8 differ in the
@@ -23,6 +28,7 @@ namespace cpu {
 struct Policy {
   OperandFormat operand;  // the products' inputs
   DataType attention;     // query, key and value: float32 or bfloat16
+  bool bfloat16_weights = false;  // of the products, whose operand is float32
 };
 
 // Whether the layers' kernels are int8.

@@ -1,6 +1,6 @@
 // One matrix product of the encoder, out [rows, n] = epilogue(in [rows, k] * weights [k, n] + bias [n]), in the calling thread,
 // for any number of rows and any range of columns that `granularity` divides. Two implementations: by oneDNN on every CPU, and by
-// our own AMX kernels (amx_gemm.h).
+// our own kernels for AMX and AVX-512 (tile_gemm.h).
 #ifndef TF_FASTBERT_CC_CPU_PRODUCT_H_
 #define TF_FASTBERT_CC_CPU_PRODUCT_H_
 
@@ -23,6 +23,7 @@ struct ProductShape {
   OperandFormat in;  // kInt8: the weights are int8 too
   Epilogue epilogue;
   DataType out;  // of kStore: float32 or bfloat16
+  bool bfloat16_weights = false;  // kFloat32 in tiles: weights, which are bfloat16 values, are kept as such
 };
 
 // One layer's weights, as the product packed them, with float32 vectors [n] beside them.
@@ -59,7 +60,7 @@ class Product {
   virtual bool divides_depth() const = 0;
 
   virtual size_t PackedBytes() const = 0;
-  // `source` [k, n], row-major: int8 for kInt8, bfloat16 for kBFloat16, else float. `packed` is 64-byte aligned.
+  // `source` [k, n], row-major: int8 for kInt8, bfloat16 for kBFloat16, else float (also with bfloat16_weights). `packed` is 64-byte aligned.
   virtual Status Pack(const void* source, void* packed) const = 0;
 
   // Prepares for calls with so many rows, and says how much scratch they need.
@@ -71,7 +72,7 @@ class Product {
   const ProductShape shape_;
 };
 
-// The implementation for shape.in: AMX for tiles, else oneDNN.
+// The implementation for shape.in: our own for tiles, else oneDNN.
 Status CreateProduct(const ProductShape& shape, std::unique_ptr<Product>* product);
 
 }  // namespace cpu

@@ -57,7 +57,8 @@ float ReadOperand(const Operand& operand, int row, int column) {
 // One product: random operand, weights and bias; columns and depth divided where the product allows it.
 class Case {
  public:
-  Case(OperandFormat format, int rows, int k, int n) : rows_(rows), k_(k), n_(n), in_memory_(format.Bytes(rows, k)) {
+  Case(OperandFormat format, bool bfloat16_weights, int rows, int k, int n)
+      : bfloat16_weights_(bfloat16_weights), rows_(rows), k_(k), n_(n), in_memory_(format.Bytes(rows, k)) {
     std::mt19937 random(rows * 31 + k + n + static_cast<int>(format.type));
     std::normal_distribution<float> normal;
     in_ = {format, in_memory_.data, k, 127 / 3.0f};
@@ -73,7 +74,7 @@ class Case {
       const int8_t quantized = static_cast<int8_t>(std::lround(value * 127 / amax));
       const uint16_t bits = FloatToBFloat16(value);
       if (int8) value = quantized * (amax / 127);
-      if (format.type == OperandType::kBFloat16) value = BFloat16ToFloat(bits);
+      if (format.type == OperandType::kBFloat16 || bfloat16_weights) value = BFloat16ToFloat(bits);
       floats_.push_back(value);
       bfloats_.push_back(bits);
       bytes_.push_back(quantized);
@@ -89,8 +90,9 @@ class Case {
 
   void Test(Epilogue epilogue, DataType out_type) const {
     const OperandFormat format = in_.format;
-    const ProductShape shape = {"test", k_, n_, format, epilogue, out_type};
+    const ProductShape shape = {"test", k_, n_, format, epilogue, out_type, bfloat16_weights_};
     const std::string name = "product of type " + std::to_string(static_cast<int>(format.type)) + (format.tiles ? " tiles" : "") +
+                             (bfloat16_weights_ ? ", weights in bfloat16" : "") +
                              ", epilogue " + std::to_string(static_cast<int>(epilogue)) + ", " + std::to_string(rows_) + " x " +
                              std::to_string(k_) + " x " + std::to_string(n_);
     std::unique_ptr<Product> product;
@@ -152,7 +154,7 @@ class Case {
 
   // The product over two parts of the depth, added up.
   void TestDepth() const {
-    const ProductShape shape = {"test", k_, n_, in_.format, Epilogue::kAccumulate, DataType::kFloat32};
+    const ProductShape shape = {"test", k_, n_, in_.format, Epilogue::kAccumulate, DataType::kFloat32, bfloat16_weights_};
     std::unique_ptr<Product> product;
     size_t scratch_bytes = 0;
     CreateProduct(shape, &product);
@@ -189,6 +191,7 @@ class Case {
   }
 
  private:
+  const bool bfloat16_weights_;
   const int rows_, k_, n_;
   Memory in_memory_;
   Operand in_;
@@ -197,6 +200,20 @@ class Case {
   std::vector<int8_t> bytes_;
   Matrix expected_;
 };
+
+void TestFormat(const OperandFormat& format, bool bfloat16_weights) {
+  for (int rows : {16, 48}) {
+    const Case product(format, bfloat16_weights, rows, 448, rows == 16 ? 256 : 192);
+    product.Test(Epilogue::kStore, DataType::kFloat32);
+    if (format.tiles ? HasFastBFloat16() : format.type == OperandType::kBFloat16) {
+      product.Test(Epilogue::kStore, DataType::kBFloat16);
+    }
+    for (Epilogue epilogue : {Epilogue::kAccumulate, Epilogue::kGeluTanh, Epilogue::kGeluErf, Epilogue::kRelu}) {
+      product.Test(epilogue, DataType::kFloat32);
+    }
+    if (format.tiles) product.TestDepth();
+  }
+}
 
 }  // namespace
 
@@ -207,16 +224,12 @@ int TestProducts() {
   for (OperandType type : {OperandType::kBFloat16, OperandType::kInt8, OperandType::kBFloat16x2, OperandType::kBFloat16x3}) {
     if (HasAmx()) formats.push_back({type, true});
   }
+  if (!HasAmx() && HasAvx512()) formats.push_back({OperandType::kFloat32, true});
+  if (!HasAmx() && HasAvx512Vnni()) formats.push_back({OperandType::kInt8, true});
+  if (!HasAmx() && HasFastBFloat16()) formats.push_back({OperandType::kBFloat16, true});
   for (const OperandFormat& format : formats) {
-    for (int rows : {16, 48}) {
-      const Case product(format, rows, 448, rows == 16 ? 256 : 192);
-      product.Test(Epilogue::kStore, DataType::kFloat32);
-      if (format.type != OperandType::kFloat32) product.Test(Epilogue::kStore, DataType::kBFloat16);
-      for (Epilogue epilogue : {Epilogue::kAccumulate, Epilogue::kGeluTanh, Epilogue::kGeluErf, Epilogue::kRelu}) {
-        product.Test(epilogue, DataType::kFloat32);
-      }
-      if (format.tiles) product.TestDepth();
-    }
+    TestFormat(format, false);
+    if (format.tiles && format.type == OperandType::kFloat32) TestFormat(format, true);
   }
   return failures;
 }

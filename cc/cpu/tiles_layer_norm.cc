@@ -61,6 +61,8 @@ void Normalize(const LayerNormTask& task) {
 
 void TilesLayerNorm(const LayerNormTask& task) {
   switch (task.operand->format.type) {
+    case OperandType::kFloat32:
+      return Normalize<OperandType::kFloat32>(task);
     case OperandType::kInt8:
       return Normalize<OperandType::kInt8>(task);
     case OperandType::kBFloat16x2:
@@ -80,7 +82,7 @@ void TilesLayerNorm(const LayerNormTask& task) {
 namespace tf_fastbert {
 namespace cpu {
 
-// Never called: HasAmx() is false.
+// Never called: HasAvx512() is false.
 void TilesLayerNorm(const LayerNormTask&) {}
 
 }  // namespace cpu

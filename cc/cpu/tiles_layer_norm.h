@@ -7,7 +7,8 @@
 namespace tf_fastbert {
 namespace cpu {
 
-// task.operand is in tiles, so task.width is a multiple of 64. Needs HasAmx().
+// task.operand is in tiles, so task.width is a multiple of 64. Needs HasAvx512(), for kBFloat16 and its
+// planes HasFastBFloat16().
 void TilesLayerNorm(const LayerNormTask& task);
 
 }  // namespace cpu

@@ -133,12 +133,14 @@ Status CreateLayerProducts(const EncoderConfig& config, const Policy& policy, La
   if (config.activation == Activation::kGeluErf) activation = Epilogue::kGeluErf;
   if (config.activation == Activation::kRelu) activation = Epilogue::kRelu;
   const DataType residual = DataType::kFloat32;
+  const bool bfloat16 = policy.bfloat16_weights;
   const std::pair<ProductShape, std::unique_ptr<Product>*> all[] = {
-      {{"query, key and value product", hidden, 3 * hidden, policy.operand, Epilogue::kStore, policy.attention}, &products->qkv},
-      {{"attention output product", hidden, hidden, policy.operand, Epilogue::kAccumulate, residual},
+      {{"query, key and value product", hidden, 3 * hidden, policy.operand, Epilogue::kStore, policy.attention, bfloat16},
+       &products->qkv},
+      {{"attention output product", hidden, hidden, policy.operand, Epilogue::kAccumulate, residual, bfloat16},
        &products->attention_output},
-      {{"intermediate product", hidden, inner, policy.operand, activation, residual}, &products->intermediate},
-      {{"output product", inner, hidden, policy.operand, Epilogue::kAccumulate, residual}, &products->output},
+      {{"intermediate product", hidden, inner, policy.operand, activation, residual, bfloat16}, &products->intermediate},
+      {{"output product", inner, hidden, policy.operand, Epilogue::kAccumulate, residual, bfloat16}, &products->output},
   };
   for (const auto& product : all) {
     const Status status = CreateProduct(product.first, product.second);
