@@ -14,14 +14,15 @@ Policy ChoosePolicy(const EncoderConfig& config) {
   const bool amx = fits && HasAmx(), avx512 = fits && !amx && HasAvx512();
   Policy policy;
   policy.operand.tiles = amx || avx512;
+  const bool dot = HasFastBFloat16() && (amx || Bfloat16DotIsFast());
   // oneDNN has only a slow reference for int8 to bfloat16.
-  const bool attend_in_bfloat16 = HasFastBFloat16() && (bfloat16 || (int8 && policy.operand.tiles));
+  const bool attend_in_bfloat16 = dot && (bfloat16 || (int8 && policy.operand.tiles));
   policy.attention = attend_in_bfloat16 ? DataType::kBFloat16 : DataType::kFloat32;
   if (int8 && (avx512 ? HasAvx512Vnni() : HasFastInt8())) {
     policy.operand.type = OperandType::kInt8;
-  } else if (bfloat16 && avx512 && !(HasFastBFloat16() && Bfloat16DotIsFast())) {
+  } else if (bfloat16 && avx512 && !dot) {
     policy.bfloat16_weights = true;
-  } else if (bfloat16 && HasFastBFloat16()) {
+  } else if (bfloat16 && dot) {
     policy.operand.type = OperandType::kBFloat16;
   } else if (amx) {
     const bool exact = config.dtype == DataType::kFloat32 && config.precision == Precision::kFull;
