@@ -1,9 +1,10 @@
 // Detection of AMX; see amx.h.
 #include "cc/cpu/amx.h"
 
+#include "cc/cpu/own_kernels.h"
 #include "dnnl.hpp"
 
-#if defined(__x86_64__) && defined(__linux__)
+#if TF_FASTBERT_OWN_KERNELS
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -12,7 +13,7 @@ namespace tf_fastbert {
 namespace cpu {
 
 bool HasAmx() {
-#if defined(__x86_64__) && defined(__linux__)
+#if TF_FASTBERT_OWN_KERNELS
   static const bool has = [] {
     // oneDNN's bit masks contain those they build on: AVX512_BF16, AVX512_VNNI and the rest of AVX-512 are in it.
     const int needed = static_cast<int>(dnnl::cpu_isa::avx512_core_amx);

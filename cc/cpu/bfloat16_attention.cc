@@ -11,8 +11,9 @@
 #include <cstring>
 
 #include "cc/cpu/float_types.h"
+#include "cc/cpu/own_kernels.h"
 
-#if defined(__x86_64__) && defined(__linux__)
+#if TF_FASTBERT_OWN_KERNELS
 #include <immintrin.h>
 // g++ 12 finds its own intrinsics' "undefined" values uninitialized.
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -213,11 +214,12 @@ TF_FASTBERT_ALWAYS_INLINE float SoftmaxRow(float* scores, int count, float scale
   }
   float max = _mm512_reduce_max_ps(_mm512_max_ps(max0, max1));
   if (!first_block) max = std::max(max, *maximum);
-  const __m512 factor = _mm512_set1_ps(scale), offset = _mm512_set1_ps(-max * scale);
+  // The difference first: the product of a large score would be rounded by more than the exponential bears.
+  const __m512 factor = _mm512_set1_ps(scale), largest = _mm512_set1_ps(max);
+  const auto power = [&](const float* at) { return Exp2<3>(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(at), largest), factor)); };
   __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
   for (int i = 0; i < padded; i += 32, line += kTileBytes) {
-    const __m512 low = Exp2<3>(_mm512_fmadd_ps(_mm512_load_ps(scores + i), factor, offset));
-    const __m512 high = Exp2<3>(_mm512_fmadd_ps(_mm512_load_ps(scores + i + 16), factor, offset));
+    const __m512 low = power(scores + i), high = power(scores + i + 16);
     _mm512_store_si512(line, ToBFloat16(low, high));
     sum0 = _mm512_add_ps(sum0, low);
     sum1 = _mm512_add_ps(sum1, high);

@@ -6,6 +6,7 @@
 
 #include "cc/cpu/amx.h"
 #include "cc/cpu/bfloat16_attention.h"
+#include "cc/cpu/onednn.h"
 #include "cc/cpu/packing.h"
 #include "cc/cpu/parallel.h"
 #include "cc/cpu/tiles_layer_norm.h"
@@ -303,7 +304,7 @@ Status Forward::Attend(int layer, int64_t worker, int64_t task) const {
     kernels_.attention_float(attention);
   } else if (amx_) {
     AmxAttention(attention);
-  } else if (config_.size_per_head % 32 == 0) {
+  } else if (config_.size_per_head % 32 == 0 && HasAvx512()) {
     Avx512Bfloat16Attention(attention);
   } else {
     kernels_.attention_bfloat16(attention);

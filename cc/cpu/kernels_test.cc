@@ -98,6 +98,7 @@ void TestAttentions(Isa isa, void (*attention)(const AttentionTask&), const std:
   }
   TestAttention(isa, attention, 1100, 64, bfloat16, 1, format);  // several key blocks
   TestAttention(isa, attention, 600, 32, bfloat16, 30, format);  // scores beyond +-100: powers underflow
+  if (bfloat16) TestAttention(isa, attention, 600, 32, true, 1e9, format);  // far beyond float32's integers
 }
 
 void TestLayerNorm(const Kernels& kernels, int width) {
@@ -129,7 +130,11 @@ void TestTilesLayerNorm() {
   for (std::vector<float>* values : {&x, &gamma, &beta}) {
     for (float& value : *values) value = normal(random);
   }
-  for (OperandType type : {OperandType::kBFloat16, OperandType::kInt8, OperandType::kBFloat16x2, OperandType::kBFloat16x3}) {
+  std::vector<OperandType> types = {OperandType::kFloat32, OperandType::kInt8};
+  if (HasFastBFloat16()) {
+    types.insert(types.end(), {OperandType::kBFloat16, OperandType::kBFloat16x2, OperandType::kBFloat16x3});
+  }
+  for (OperandType type : types) {
     const OperandFormat format = {type, true};
     std::vector<char> wanted(format.Bytes(rows, width)), got(wanted.size());
     const Operand to_wanted = {format, wanted.data(), width, 30}, to_got = {format, got.data(), width, 30};
@@ -141,7 +146,9 @@ void TestTilesLayerNorm() {
       ok = ok && std::fabs(out[i] - expected[i]) <= 1e-5;
       const char *a = OperandAddress(to_wanted, i / width, i % width), *b = OperandAddress(to_got, i / width, i % width);
       double difference = std::abs(*a - *b) / 30.0;
-      if (type != OperandType::kInt8) {
+      if (type == OperandType::kFloat32) {
+        difference = *reinterpret_cast<const float*>(a) - *reinterpret_cast<const float*>(b);
+      } else if (type != OperandType::kInt8) {
         difference = 0;
         for (int plane = 0; plane < format.planes(); ++plane) {
           const auto value = [&](const char* p) { return BFloat16ToFloat(*reinterpret_cast<const uint16_t*>(p + plane * 1024)); };
@@ -207,9 +214,13 @@ int TestKernels() {
   }
   for (OperandType type : {OperandType::kBFloat16, OperandType::kInt8}) {
     if (HasFastBFloat16()) TestAttentions(Isa::kAvx512, Avx512Bfloat16Attention, {32, 64, 96, 128}, true, {type, false});
+    if (HasFastBFloat16()) TestAttentions(Isa::kAvx512, Avx512Bfloat16Attention, {32, 64, 96, 128}, true, {type, true});
     if (HasAmx()) TestAttentions(Isa::kAvx512, AmxAttention, {32, 64, 96, 128}, true, {type, true});
   }
-  if (HasAmx()) TestTilesLayerNorm();
+  if (HasAvx512()) {
+    TestAttentions(Isa::kAvx512, BestKernels().attention_float, {32, 64, 96, 128}, false, {OperandType::kFloat32, true});
+    TestTilesLayerNorm();
+  }
   return failures;
 }
 

@@ -3,6 +3,8 @@
 
 #include <omp.h>
 
+#include "cc/cpu/own_kernels.h"
+
 namespace tf_fastbert {
 namespace cpu {
 
@@ -37,9 +39,9 @@ bool Has(dnnl::cpu_isa isa) {
 
 bool HasFastBFloat16() { return Has(dnnl::cpu_isa::avx512_core_bf16); }
 
-bool HasAvx512() { return Has(dnnl::cpu_isa::avx512_core); }
+bool HasAvx512() { return TF_FASTBERT_OWN_KERNELS && Has(dnnl::cpu_isa::avx512_core); }
 
-bool HasAvx512Vnni() { return Has(dnnl::cpu_isa::avx512_core_vnni); }
+bool HasAvx512Vnni() { return TF_FASTBERT_OWN_KERNELS && Has(dnnl::cpu_isa::avx512_core_vnni); }
 
 bool HasFastInt8() { return Has(dnnl::cpu_isa::avx512_core_vnni) || Has(dnnl::cpu_isa::avx2_vnni); }
 

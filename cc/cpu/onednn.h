@@ -37,7 +37,7 @@ bool HasFastBFloat16();
 // they saturate.
 bool HasFastInt8();
 
-// AVX-512 with the parts that our own kernels use (F, BW, DQ, VL), and VNNI beside it.
+// Whether our own kernels run here (own_kernels.h): AVX-512 with F, BW, DQ and VL, and VNNI beside it. DNNL_MAX_CPU_ISA is obeyed.
 bool HasAvx512();
 bool HasAvx512Vnni();
 

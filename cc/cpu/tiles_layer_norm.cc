@@ -4,8 +4,9 @@
 #include <cmath>
 
 #include "cc/cpu/float_types.h"
+#include "cc/cpu/own_kernels.h"
 
-#if defined(__x86_64__) && defined(__linux__)
+#if TF_FASTBERT_OWN_KERNELS
 #include <immintrin.h>
 // g++ 12 finds its own intrinsics' "undefined" values uninitialized.
 #pragma GCC diagnostic ignored "-Wuninitialized"
