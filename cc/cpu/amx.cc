@@ -1,6 +1,7 @@
 // Detection of AMX; see amx.h.
 #include "cc/cpu/amx.h"
 
+#include "cc/cpu/onednn.h"
 #include "cc/cpu/own_kernels.h"
 #include "dnnl.hpp"
 
@@ -13,7 +14,9 @@ namespace tf_fastbert {
 namespace cpu {
 
 bool HasAmx() {
-#if TF_FASTBERT_OWN_KERNELS
+#if defined(TF_FASTBERT_EMULATE_AMX)
+  return HasFastBFloat16();
+#elif TF_FASTBERT_OWN_KERNELS
   static const bool has = [] {
     // oneDNN's bit masks contain those they build on: AVX512_BF16, AVX512_VNNI and the rest of AVX-512 are in it.
     const int needed = static_cast<int>(dnnl::cpu_isa::avx512_core_amx);

@@ -7,6 +7,7 @@
 #include "cc/cpu/amx_gemm.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "cc/cpu/float_types.h"
 #include "cc/cpu/own_kernels.h"
