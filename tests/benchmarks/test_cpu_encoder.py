@@ -53,3 +53,9 @@ def test_a_wrong_output_is_not_timed(case: Case, monkeypatch: pytest.MonkeyPatch
     results = cpu_encoder.measure(case, {"tensorflow": worker}, case.rows[0], rounds=1)
     assert all("differs from float64" in r["failed"] for r in results)
     assert len(worker.asked) == len(CANDIDATES["tensorflow"])
+
+
+def test_speedups_over_another_baseline(case: Case) -> None:
+    worker = FakeWorker({STOCK: 40.0, "ours float32": 20.0})
+    results = cpu_encoder.measure(case, {"tensorflow": worker}, case.rows[0], rounds=3, baseline="ours float32")
+    assert {r["name"]: r["speedup"] for r in results} == {STOCK: 0.5, "ours float32": 1.0, "ours bfloat16": 2.0, "ours int8": 2.0}
