@@ -30,6 +30,7 @@ class BertConfig:
     num_attention_heads: int
     intermediate_size: int
     hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12  # Google's file has no such key; tools/ckpt_from_huggingface.py writes it where it differs
 
     @property
     def size_per_head(self) -> int:
@@ -78,7 +79,22 @@ class BertConfig:
             check_heads(content["hidden_size"], content["num_attention_heads"])
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
-        return cls(*(content[key] for key in _SIZES), hidden_act=hidden_act)
+        epsilon = content.get("layer_norm_eps", cls.layer_norm_eps)
+        if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < 1:
+            raise ValueError(f"{source}: layer_norm_eps must be a number between 0 and 1, not {epsilon!r}")
+        return cls(*(content[key] for key in _SIZES), hidden_act=hidden_act, layer_norm_eps=float(epsilon))
+
+
+def beside(checkpoint: str) -> str:
+    """The path of the bert_config.json in the directory of a checkpoint, given by its prefix.
+
+    Raises:
+      ValueError: there is none.
+    """
+    path = os.path.join(os.path.dirname(checkpoint), "bert_config.json")
+    if not os.path.isfile(path):
+        raise ValueError(f"checkpoint {checkpoint} has no bert_config.json beside it: give its path as config")
+    return path
 
 
 def is_size(value: Any) -> bool:

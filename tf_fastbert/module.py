@@ -9,8 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from tf_fastbert import ops
-from tf_fastbert.config import BertConfig, check_heads
-from tf_fastbert.weights import GOOGLE_NAMES, weights_from_checkpoint
+from tf_fastbert.checkpoint.reader import find_checkpoint
+from tf_fastbert.config import BertConfig, beside, check_heads
+from tf_fastbert.quantization import names
+from tf_fastbert.weights import GOOGLE_NAMES, encoder_from_checkpoint
 
 
 class BertEncoder(tf.Module):
@@ -41,20 +43,26 @@ class BertEncoder(tf.Module):
         remove_padding: bool = True,
         all_layers: bool = False,
         precision: str = "default",
+        quantization: str | None = None,
+        amax_lists: Sequence[Any] | None = None,
         name: str | None = None,
     ) -> None:
         """Makes variables of the weights.
 
         Args:
-          layers: weights (NumPy arrays, tensors or tf.Variables, which are used as they are), all of one float type.
+          layers: weights (NumPy arrays, tensors or tf.Variables, which are used as they are), all of one float type; the kernels
+            int8 in the int8 modes of `quantization`.
+          quantization, amax_lists: both or neither; see tf_fastbert.fast_bert_quantized_encoder.
           num_heads and the rest: see tf_fastbert.fast_bert_encoder.
 
         Raises:
-          ValueError: no layers, or an unsupported head size.
+          ValueError: no layers, an unsupported head size, or quantization without amax_lists or the other way round.
         """
         super().__init__(name=name)
         if not layers:
             raise ValueError("BertEncoder needs at least one layer")
+        if (quantization is None) != (amax_lists is None):
+            raise ValueError("BertEncoder takes quantization and amax_lists together: give both or neither")
         self._variables = [
             [
                 _variable(value, f"layer_{index}/{GOOGLE_NAMES[field]}")
@@ -63,7 +71,11 @@ class BertEncoder(tf.Module):
             for index, layer in enumerate(layers)
         ]
         self.hidden_size = int(self._variables[0][0].shape[0])
-        self.dtype = self._variables[0][0].dtype
+        self.dtype = self._variables[0][1].dtype  # of a bias: kernels may be int8
+        self._amax_lists = None
+        if amax_lists is not None:
+            with tf.device("/CPU:0"):  # where the op reads them
+                self._amax_lists = [_variable(value, f"layer_{i}/{names.AMAX_LIST}") for i, value in enumerate(amax_lists)]
         self._attributes = {
             "num_heads": num_heads,
             "size_per_head": check_heads(self.hidden_size, num_heads),
@@ -74,6 +86,8 @@ class BertEncoder(tf.Module):
             "all_layers": all_layers,
             "precision": precision,
         }
+        if quantization is not None:
+            self._attributes["quantization"] = quantization
         self.encode = tf.function(
             self.__call__,
             input_signature=[
@@ -86,24 +100,27 @@ class BertEncoder(tf.Module):
     def from_checkpoint(
         cls,
         checkpoint: str | os.PathLike,
-        config: BertConfig | str | os.PathLike,
+        config: BertConfig | str | os.PathLike | None = None,
         *,
         scope: str = "bert/encoder",
         dtype: Any = None,
+        quantization: str | None = None,
         **options: Any,
     ) -> BertEncoder:
         """Reads a checkpoint in Google's format.
 
         Args:
-          config: a BertConfig or the path of bert_config.json.
-          scope, dtype: see tf_fastbert.weights_from_checkpoint.
+          checkpoint: its prefix or directory.
+          config: a BertConfig or the path of bert_config.json. None: the one beside the checkpoint.
+          scope, dtype, quantization: see tf_fastbert.weights.encoder_from_checkpoint.
           options: keyword arguments of the constructor.
         """
+        prefix = find_checkpoint(os.fspath(checkpoint))
         if not isinstance(config, BertConfig):
-            config = BertConfig.from_file(config)
-        layers = weights_from_checkpoint(checkpoint, config, scope=scope, dtype=dtype)
-        options.setdefault("activation", config.activation)
-        return cls(layers, num_heads=config.num_attention_heads, **options)
+            config = BertConfig.from_file(beside(prefix) if config is None else config)
+        encoder = encoder_from_checkpoint(prefix, config, scope=scope, dtype=dtype, quantization=quantization)
+        options = {"activation": config.activation, "epsilon": config.layer_norm_eps, **encoder._asdict(), **options}
+        return cls(num_heads=config.num_attention_heads, **options)
 
     @property
     def layers(self) -> list[ops.LayerWeights]:
@@ -125,7 +142,11 @@ class BertEncoder(tf.Module):
         if tf.executing_eagerly():
             # One call instead of one for each of the weights: an eager op reads each variable by itself.
             return self.encode(hidden_states, tf.cast(sequence_length, tf.int32))
-        return ops.fast_bert_encoder(hidden_states, sequence_length, self.layers, **self._attributes)
+        if self._amax_lists is None:
+            return ops.fast_bert_encoder(hidden_states, sequence_length, self.layers, **self._attributes)
+        return ops.fast_bert_quantized_encoder(
+            hidden_states, sequence_length, self.layers, self._amax_lists, **self._attributes
+        )
 
 
 def _variable(value: Any, name: str) -> tf.Variable:

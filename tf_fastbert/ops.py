@@ -28,7 +28,7 @@ _BUILD_INFO_MARKER = b"tf_fastbert_build_info={"
 _ONEDNN = "libdnnl.so.3"
 _OPENMP = "libgomp.so.1"
 
-_CHOICES = {
+CHOICES = {
     "activation": ("gelu_tanh", "gelu_erf", "relu"),
     "layer_norm": ("post", "pre"),
     "precision": ("default", "tf32", "float32"),
@@ -283,7 +283,7 @@ def _encode(
         len(layers),
         attributes["num_heads"],
         attributes["size_per_head"],
-        **{argument: (attributes[argument], allowed) for argument, allowed in _CHOICES.items() if argument in attributes},
+        **{argument: (attributes[argument], allowed) for argument, allowed in CHOICES.items() if argument in attributes},
     )
     with tf.name_scope(name) as scope:
         hidden_states = op_inputs.convert_hidden_states(

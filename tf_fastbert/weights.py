@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tf_fastbert import ops
 from tf_fastbert.checkpoint import Checkpoint
 from tf_fastbert.checkpoint.cast import not_cast
 from tf_fastbert.config import BertConfig
+from tf_fastbert.quantization import amax_list, names
 
 # Field of ops.LayerWeights -> variable name below <scope>/layer_<i>/ in Google's checkpoints.
 GOOGLE_NAMES: dict[str, str] = {
@@ -33,6 +34,16 @@ GOOGLE_NAMES: dict[str, str] = {
     "output_layer_norm_gamma": "output/LayerNorm/gamma",
     "output_layer_norm_beta": "output/LayerNorm/beta",
 }
+
+# Names below the model's scope.
+EMBEDDING_NAMES: dict[str, str] = {
+    "word_embeddings": "embeddings/word_embeddings",
+    "position_embeddings": "embeddings/position_embeddings",
+    "token_type_embeddings": "embeddings/token_type_embeddings",
+    "gamma": "embeddings/LayerNorm/gamma",
+    "beta": "embeddings/LayerNorm/beta",
+}
+POOLER_NAMES: dict[str, str] = {"kernel": "pooler/dense/kernel", "bias": "pooler/dense/bias"}
 
 FLOAT_TYPES = ("float32", "float16", "bfloat16")
 
@@ -60,20 +71,96 @@ def weights_from_checkpoint(
       CheckpointError: the checkpoint is missing or unreadable.
     """
     reader = Checkpoint(os.fspath(checkpoint))
-    numpy_dtype = None if dtype is None else _numpy_dtype(dtype)
     if config is None:
         num_layers, hidden_size, intermediate_size = _sizes(reader, scope)
     else:
         num_layers, hidden_size, intermediate_size = config.num_hidden_layers, config.hidden_size, config.intermediate_size
+    return _read_layers(reader, scope, num_layers, hidden_size, intermediate_size, dtype)
+
+
+class Encoder(NamedTuple):
+    """What a checkpoint says of the encoder. `quantization` and `amax_lists`: see ops.fast_bert_quantized_encoder, or None."""
+
+    layers: list[ops.LayerWeights]
+    quantization: str | None
+    amax_lists: list[np.ndarray] | None
+
+
+def encoder_from_checkpoint(
+    checkpoint: str | os.PathLike,
+    config: BertConfig,
+    *,
+    scope: str = "bert/encoder",
+    dtype: Any = None,
+    quantization: str | None = None,
+) -> Encoder:
+    """Reads a float checkpoint, or one that tools/ckpt_quantization.py wrote.
+
+    Args:
+      dtype: of what is not int8. None: as stored.
+      quantization: None: what the checkpoint's kernels are, so an int8 checkpoint gives the mode it was written for and a
+        checkpoint for fp8 runs in its float type. Else see ops.fast_bert_quantized_encoder.
+
+    Raises:
+      ValueError: as weights_from_checkpoint, or `quantization` does not go with the checkpoint.
+      CheckpointError: the checkpoint is missing or unreadable.
+    """
+    reader = Checkpoint(os.fspath(checkpoint))
+    sizes = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+    kernel = reader.variables.get(f"{scope}/layer_0/{GOOGLE_NAMES['query_kernel']}")
+    int8 = kernel is not None and kernel.dtype.name == "int8"
+    if quantization is not None and quantization.startswith("int8") != int8:
+        made_by = "tools/ckpt_quantization.py writes int8 checkpoints with --int8_mode and those for fp8 with --precision=fp8"
+        raise ValueError(
+            f"checkpoint {reader.prefix} is {'int8' if int8 else 'no int8 checkpoint'}, but quantization is {quantization!r}; {made_by}"
+        )
+    layers = _read_layers(reader, scope, *sizes, dtype, int8)
+    if quantization is None and not int8:
+        return Encoder(layers, None, None)
+    lists, per_channel = [], False
+    for index in range(config.num_hidden_layers):
+        name = names.amax_list_name(index, scope)
+        if name not in reader.variables:
+            raise ValueError(f"checkpoint {reader.prefix} has no variable {name}: write it with tools/ckpt_quantization.py")
+        values = reader.read(name)
+        try:
+            per_channel |= amax_list.parse(values, *sizes[1:]).per_channel
+        except ValueError as error:
+            raise ValueError(f"checkpoint {reader.prefix}: variable {name}: {error}") from error
+        lists.append(values.astype(np.float32))
+    return Encoder(layers, quantization or ("int8_mode1" if per_channel else "int8_mode2"), lists)
+
+
+def read_variables(reader: Checkpoint, shapes: dict[str, tuple], dtype: Any = None) -> list[np.ndarray]:
+    """Reads float variables by name; in `shapes` None stands for any length.
+
+    Raises:
+      ValueError: see weights_from_checkpoint.
+    """
+    numpy_dtype = None if dtype is None else _numpy_dtype(dtype)
+    arrays = []
+    for name, shape in shapes.items():
+        _check_variable(reader, name, shape)
+        array = reader.read(name)
+        arrays.append(array if numpy_dtype is None else array.astype(numpy_dtype))
+    return arrays
+
+
+def _read_layers(
+    reader: Checkpoint, scope: str, num_layers: int, hidden_size: int, intermediate_size: int, dtype: Any, int8: bool = False
+) -> list[ops.LayerWeights]:
+    """The layers; with int8 their kernels must be int8 and stay so."""
+    numpy_dtype = None if dtype is None else _numpy_dtype(dtype)
     shapes = ops.weight_shapes(hidden_size, intermediate_size)._asdict()
     layers = []
     for index in range(num_layers):
         arrays = {}
         for field, google_name in GOOGLE_NAMES.items():
             name = f"{scope}/layer_{index}/{google_name}"
-            _check_variable(reader, name, shapes[field])
+            kernel = int8 and field.endswith("_kernel")
+            _check_variable(reader, name, shapes[field], ("int8",) if kernel else FLOAT_TYPES)
             array = reader.read(name)
-            arrays[field] = array if numpy_dtype is None else array.astype(numpy_dtype)
+            arrays[field] = array if numpy_dtype is None or kernel else array.astype(numpy_dtype)
         layers.append(ops.LayerWeights(**arrays))
     return layers
 
@@ -94,20 +181,18 @@ def _sizes(reader: Checkpoint, scope: str) -> tuple[int, int, int]:
     return max(indices) + 1, hidden_size, intermediate_size
 
 
-def _check_variable(reader: Checkpoint, name: str, shape: tuple) -> None:
+def _check_variable(reader: Checkpoint, name: str, shape: tuple, types: tuple[str, ...] = FLOAT_TYPES) -> None:
     variable = reader.variables.get(name)
     if variable is None:
         close = difflib.get_close_matches(name, reader.variables, n=3, cutoff=0.7)
         hint = f"; close to it: {', '.join(close)}" if close else ""
         raise ValueError(f"checkpoint {reader.prefix} has no variable {name}{hint}")
-    if variable.shape != shape:
-        expected = "[" + ", ".join(map(str, shape)) + "]"
+    if len(variable.shape) != len(shape) or any(want not in (None, got) for want, got in zip(shape, variable.shape)):
+        expected = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
         raise ValueError(f"checkpoint {reader.prefix}: variable {name} has shape {list(variable.shape)}, expected {expected}")
-    if variable.dtype.name not in FLOAT_TYPES:
-        raise ValueError(
-            f"checkpoint {reader.prefix}: variable {name} has type {variable.dtype.name}, expected one of "
-            f"{', '.join(FLOAT_TYPES)}"
-        )
+    if variable.dtype.name not in types:
+        expected = types[0] if len(types) == 1 else f"one of {', '.join(types)}"
+        raise ValueError(f"checkpoint {reader.prefix}: variable {name} has type {variable.dtype.name}, expected {expected}")
 
 
 def _numpy_dtype(dtype: Any) -> np.dtype:
