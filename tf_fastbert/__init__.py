@@ -32,6 +32,9 @@ _MEMBERS = {
     "weights_from_checkpoint": "encoder",
     "check_checkpoint_dtype": "encoder",
     "BertConfig": "config",
+    "patch_tf_models": "tf_models",
+    "unpatch_tf_models": "tf_models",
+    "patched_tf_models": "tf_models",
 }
 
 __all__ = ["__version__", *(name for name in _MEMBERS if name != "encoder")]

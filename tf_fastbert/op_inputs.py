@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
-# Ops that hand on their input's buffer.
-_FORWARDING = frozenset({"Identity", "StopGradient"})
+# Ops that hand on their (first) input's buffer: Reshape makes a tensor of another shape on it.
+_FORWARDING = frozenset({"Identity", "Reshape", "StopGradient"})
 # Ops whose output's buffer nobody writes to while the kernel holds a reference to it; see cc/weight_cache.h.
 _IMMUTABLE = frozenset({"Const", "ReadVariableOp"})
 

@@ -49,6 +49,7 @@ class BertMixin(InferenceLayer):
         type_vocab_size: int = 2,
         pooler: bool = True,
         activation: str = "gelu_tanh",
+        layer_norm: str = "post",
         epsilon: float = 1e-12,
         remove_padding: bool = True,
         all_layers: bool = False,
@@ -80,8 +81,9 @@ class BertMixin(InferenceLayer):
             if not is_size(getattr(self, argument)):
                 raise ValueError(f"{type(self).__name__}: {argument} is {getattr(self, argument)!r}, expected a positive integer.")
         self.encoder = self.encoder_class(
-            num_layers, num_heads, intermediate_size, activation=activation, epsilon=epsilon, remove_padding=remove_padding,
-            all_layers=all_layers, precision=precision, quantization=quantization, name="encoder", dtype=self.compute_dtype,
+            num_layers, num_heads, intermediate_size, activation=activation, layer_norm=layer_norm, epsilon=epsilon,
+            remove_padding=remove_padding, all_layers=all_layers, precision=precision, quantization=quantization, name="encoder",
+            dtype=self.compute_dtype,
         )  # fmt: skip
         self._initializer = "truncated_normal"
 
@@ -207,10 +209,8 @@ class BertMixin(InferenceLayer):
         return shapes
 
     def get_config(self) -> dict[str, Any]:
-        options = self.encoder.options()
-        del options["layer_norm"]
         mine = {name: getattr(self, name) for name in (*_SIZES, "pooler")}
-        return {**super().get_config(), **mine, **options}
+        return {**super().get_config(), **mine, **self.encoder.options()}
 
 
 def _arguments(function: str, inputs: Mapping[str, Any], input_mask: Any, token_type_ids: Any) -> tuple[Any, Any, Any]:
