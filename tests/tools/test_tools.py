@@ -41,6 +41,14 @@ def test_squad_evaluate_v1_1(squad_files):
     assert "Unanswered question 2 will receive score 0." in result.stderr
 
 
+@pytest.mark.parametrize("threshold, status", [("50", 0), ("50.1", 1)])
+def test_squad_evaluate_v1_1_with_a_threshold(squad_files, threshold, status):
+    result = run("squad_evaluate_v1_1.py", *squad_files, threshold)
+    assert result.returncode == status
+    assert json.loads(result.stdout) == {"exact_match": 50.0, "f1": 50.0}
+    assert ("error: F1 is 50.000, below 50.1" in result.stderr) == bool(status)
+
+
 def test_squad_evaluate_v2_0(squad_files, tmp_path):
     (tmp_path / "odds.json").write_text('{"1": -3.5, "2": 0.5}')
     files = ("--na_prob_file", tmp_path / "odds.json", "--out_file", tmp_path / "out.json")
