@@ -135,3 +135,17 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     checkpoint = Checkpoint(str(folder))
     return {name: checkpoint.read(name) for name in checkpoint.variables}
 
+
+
+def test_the_readmes_model(flavor: Flavor, tmp_path: Path) -> None:
+    """The mask is made of the ids inside the model, which is saved and loaded with it."""
+    keras = flavor.keras
+    bert = flavor.layers.Bert.from_checkpoint(models.write(tmp_path, CONFIG))
+    words = keras.Input((None,), dtype="int32")
+    model = keras.Model(words, bert(words, input_mask=words != 0)["pooled_output"])
+    ids = (IDS + 1) % 60 * PREFIX_MASK
+    _, pooled = bert_float64(CONFIG, ids, ids != 0, np.zeros_like(ids))
+    assert np.abs(model.predict(ids, verbose=0) - pooled).max() < 1e-4
+    if flavor.name == "keras":  # tf_keras does not load its own `words != 0`
+        model.save(str(tmp_path / "bert.keras"))
+        assert np.abs(flavor.load(tmp_path / "bert.keras").predict(ids, verbose=0) - pooled).max() < 1e-4
