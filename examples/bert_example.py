@@ -96,9 +96,12 @@ def quantize(args: argparse.Namespace, layers: list[Any], x: Any, mask: Any, val
 
     hidden = args.head_number * args.size_per_head
     quantized, lists = [], []
+    seen: dict[str, float] = {}
+
+    def watch(name: str, values: Any) -> None:
+        seen[name] = float(np.abs(values.numpy()[valid]).max())
+
     for layer in layers:
-        seen: dict[str, float] = {}
-        watch: Callable[[str, Any], None] = lambda name, values: seen.update({name: float(np.abs(values.numpy()[valid]).max())})
         x = plain_encoder(x, mask, [layer], args.head_number, watch)
         kernels, ranges = {}, {}
         for field in names.KERNELS:

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import tf_fastbert
+from tests import quantized_configs
 from tests.google_bert import load, write_checkpoint
 from tests.random_configs import DTYPES, Config, Inputs, check_output, make_inputs
 from tf_fastbert.config import BertConfig
@@ -287,3 +288,55 @@ def test_importing_the_package_imports_no_tensorflow() -> None:
     assert set(tf_fastbert.__all__) <= set(dir(tf_fastbert)) and tf_fastbert.encoder.encoder is encoder
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tf_fastbert.nothing
+
+
+def test_a_variable_behind_a_reshape_is_prepared_once_and_followed() -> None:
+    """tf-models keeps attention's kernels as [H, heads, size per head]: Reshape hands on the variable's buffer."""
+    inputs, other = make_inputs(CONFIG), make_inputs(config(seed=2))
+    variables = [[tf.Variable(array.reshape(-1, *array.shape, 1)) for array in layer] for layer in inputs.layers]
+    shapes = [array.shape for array in inputs.layers[0]]
+
+    @tf.function
+    def run(hidden_states: Any) -> Any:
+        layers = [LayerWeights(*map(tf.reshape, layer, shapes)) for layer in variables]
+        output = tf_fastbert.fast_bert_encoder(hidden_states, inputs.sequence_length, layers, num_heads=2, size_per_head=32)
+        assert output.op.get_attr("weights") == b"immutable"
+        return output
+
+    check_output(CONFIG, inputs, run(inputs.hidden_states).numpy())
+    for layer, values in zip(variables, other.layers, strict=True):
+        for variable, value in zip(layer, values, strict=True):
+            variable.assign(value.reshape(variable.shape))
+    check_output(CONFIG, inputs._replace(layers=other.layers), run(inputs.hidden_states).numpy())
+
+
+def test_module_from_an_int8_checkpoint_and_without_a_config_path(tmp_path: Path) -> None:
+    inputs = make_inputs(CONFIG)
+    quantized = quantized_configs.quantize(CONFIG, inputs, "int8_mode2")
+    values = named(Inputs(inputs.hidden_states, inputs.sequence_length, quantized.layers))
+    for index, ranges in enumerate(quantized.amax_lists):
+        values[f"bert/encoder/layer_{index}/amaxList"] = ranges
+    prefix = write_checkpoint(v1, tmp_path / "bert_model.ckpt", values)
+    with pytest.raises(ValueError, match="has no bert_config.json beside it"):
+        BertEncoder.from_checkpoint(prefix)
+    (tmp_path / "bert_config.json").write_text(json.dumps(BERT_CONFIG))
+    module = BertEncoder.from_checkpoint(tmp_path)
+    output, expected = (
+        module(inputs.hidden_states, inputs.sequence_length).numpy(), quantized_configs.expected_output(CONFIG, inputs, quantized)
+    )  # fmt: skip
+    assert np.linalg.norm(output - expected) < 0.03 * np.linalg.norm(expected)
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    again = tf.saved_model.load(str(tmp_path / "saved"))
+    np.testing.assert_array_equal(again.encode(inputs.hidden_states, inputs.sequence_length), output)
+    del values["bert/encoder/layer_1/amaxList"]
+    incomplete = write_checkpoint(v1, tmp_path / "incomplete.ckpt", values)
+    with pytest.raises(ValueError, match="has no variable bert/encoder/layer_1/amaxList: write it with tools/ckpt_quantization.py"):
+        BertEncoder.from_checkpoint(incomplete)
+    with pytest.raises(ValueError, match="quantization and amax_lists together"):
+        BertEncoder(layers_of(inputs), num_heads=2, quantization="fp8")
+
+
+@pytest.mark.parametrize("epsilon", [0, 2, "1e-5", True])
+def test_a_wrong_layer_norm_eps_is_named(epsilon: Any) -> None:
+    with pytest.raises(ValueError, match="c.json: layer_norm_eps must be a number between 0 and 1, not"):
+        BertConfig.from_dict({**BERT_CONFIG, "layer_norm_eps": epsilon}, source="c.json")

@@ -76,7 +76,7 @@ class BertEncoder(tf.Module):
         if amax_lists is not None:
             with tf.device("/CPU:0"):  # where the op reads them
                 self._amax_lists = [_variable(value, f"layer_{i}/{names.AMAX_LIST}") for i, value in enumerate(amax_lists)]
-        self._attributes = {
+        self._attributes: dict[str, Any] = {
             "num_heads": num_heads,
             "size_per_head": check_heads(self.hidden_size, num_heads),
             "activation": activation,

@@ -91,7 +91,7 @@ class BertMixin(InferenceLayer):
     def from_checkpoint(
         cls,
         checkpoint: str | os.PathLike,
-        config: str | os.PathLike | None = None,
+        config: BertConfig | str | os.PathLike | None = None,
         *,
         scope: str = "bert",
         dtype: Any = None,

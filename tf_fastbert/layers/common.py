@@ -17,7 +17,10 @@ _NO_TRAINING = (
 )
 
 
-class InferenceLayer:
+_Layer: Any = object  # stands for the layer class of some Keras, which comes behind in the order of bases
+
+
+class InferenceLayer(_Layer):
     """Stands in front of a Keras layer class. Refuses to be made trainable, and knows its weights' memory.
 
     Attributes of the class that the file which names the Keras has to set:

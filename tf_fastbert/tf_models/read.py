@@ -110,15 +110,12 @@ def layers(encoder: Any, sizes: Sizes) -> list[ops.LayerWeights]:
     for block in encoder.transformer_layers:
         attention = block._attention_layer
         products = (attention._query_dense, attention._key_dense, attention._value_dense, attention._output_dense)
-        result.append(
-            ops.LayerWeights(
-                *(value for layer in products for value in dense(layer)),
-                block._attention_layer_norm.gamma, block._attention_layer_norm.beta,
-                block._intermediate_dense.kernel, block._intermediate_dense.bias,
-                block._output_dense.kernel, block._output_dense.bias,
-                block._output_layer_norm.gamma, block._output_layer_norm.beta,
-            )  # fmt: skip
-        )
+        weights = [value for layer in products for value in dense(layer)]
+        weights += [block._attention_layer_norm.gamma, block._attention_layer_norm.beta]
+        weights += [block._intermediate_dense.kernel, block._intermediate_dense.bias]
+        weights += [block._output_dense.kernel, block._output_dense.bias]
+        weights += [block._output_layer_norm.gamma, block._output_layer_norm.beta]
+        result.append(ops.LayerWeights(*weights))
     return result
 
 
