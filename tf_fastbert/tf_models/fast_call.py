@@ -19,7 +19,7 @@ class Dispatch(tf_keras.layers.Layer):
 
     def __init__(self, original: Callable[[Any, Any], Any], fast: Callable[..., Any]) -> None:
         super().__init__(name="fastbert")
-        # In a tuple's closure: Keras would track what it finds in attributes, and the encoder holds this layer.
+        # Behind a function: Keras tracks what it finds in attributes, and would take the encoder for a part of this layer.
         self._functions = lambda: (original, fast)
 
     @tf.autograph.experimental.do_not_convert
@@ -46,10 +46,9 @@ class FastCall:
         self._encoder = encoder
         self._described = description
         self._config = encoder.get_config()
-        self._names = {"dict": True} if not isinstance(encoder, tf_keras.Model) or self._config["dict_outputs"] else {}
-        # BertEncoder without dict_outputs does not keep return_all_encoder_outputs: its first output is then a list.
-        first = None if self._names else encoder.output[0]
-        self._all_layers = bool(self._names) or isinstance(first, (list, tuple))
+        self._gives_dict = not isinstance(encoder, tf_keras.Model) or self._config["dict_outputs"]
+        # BertEncoder's configuration lacks return_all_encoder_outputs, which without dict_outputs makes its first output a list.
+        self._all_layers = self._gives_dict or isinstance(encoder.output[0], (list, tuple))
         self._attributes = {
             **description.options, "num_heads": description.sizes.num_heads, "size_per_head": description.sizes.size_per_head,
             "remove_padding": remove_padding, "precision": precision, "all_layers": self._all_layers,
@@ -75,7 +74,7 @@ class FastCall:
         if self._described.output_range:
             outputs[-1] = outputs[-1][:, : self._described.output_range]
         pooled = encoder.pooler_layer(outputs[-1][:, 0])
-        if not self._names:
+        if not self._gives_dict:
             return [outputs if self._all_layers else outputs[-1], pooled]
         result = {"sequence_output": outputs[-1], "pooled_output": pooled, "encoder_outputs": outputs}
         if self._config.get("return_word_embeddings"):
