@@ -9,7 +9,7 @@
     squad_features.py   read_squad_examples, convert_examples_to_features
     records.py          FeatureWriter: the same records
     loop.py             TPUEstimator.predict: rows at little cost
-    answers.py          write_predictions; candidates.py its NumPy, final_text.py its texts
+    answers.py          write_predictions; n_best.py its choice, candidates.py the NumPy, final_text.py the texts
     sources.py          whether a function of Google's is the one that the replacement was made from
 
 A function is replaced only if its source, and that of what it calls, is known: in a local copy that somebody changed, what was

@@ -1,31 +1,18 @@
 """write_predictions of Google's run_squad, made fast: the same three files, byte for byte.
 
-The n best start and end positions, and which of their pairs can be an answer, come from NumPy for many windows at a time
-(candidates.py); the few pairs that are looked at become text with the words' normal forms remembered (final_text.py); and the
-JSON is put together directly, because the json module indents in Python. Sums are in float64 and in Google's order, so they are
-the same to the last bit.
+The n best answers come from n_best.py; the JSON is put together directly, because the json module indents in Python.
 """
 
 from __future__ import annotations
 
-import collections
 import functools
-import math
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
 
-from tf_fastbert.pipeline import ahead, candidates
+from tf_fastbert.pipeline import ahead, n_best
 from tf_fastbert.pipeline.final_text import FinalText
-
-
-class _Entry(NamedTuple):
-    """One of the n best answers."""
-
-    text: str
-    start_logit: float
-    end_logit: float
 
 
 class Texts(NamedTuple):
@@ -34,10 +21,6 @@ class Texts(NamedTuple):
     predictions: dict[str, str]
     nbest: dict[str, str]
     odds: dict[str, str]
-
-
-class _Unusual(Exception):
-    """Something that only Google's own code knows how to do."""
 
 
 def make_write_predictions(run_squad: types.ModuleType) -> Callable[..., None]:
@@ -59,11 +42,11 @@ def make_write_predictions(run_squad: types.ModuleType) -> Callable[..., None]:
         flags = run_squad.FLAGS
         try:
             if flags.verbose_logging or n_best_size < 1:
-                raise _Unusual
+                raise n_best.Unusual
             answers = ahead.answers(
                 run_squad, all_examples, all_features, all_results, n_best_size, max_answer_length, do_lower_case
             ) or _answers(run_squad, all_examples, all_features, all_results, n_best_size, max_answer_length, do_lower_case)
-        except (_Unusual, candidates.Unusual):
+        except n_best.Unusual:
             original(
                 all_examples,
                 all_features,
@@ -98,10 +81,7 @@ def _answers(
     max_answer_length: int,
     do_lower_case: bool,
 ) -> Texts:
-    by_example: dict[int, list[Any]] = collections.defaultdict(list)
-    for feature in all_features:
-        by_example[feature.example_index].append(feature)
-    features = [by_example[i] for i in range(len(all_examples))]
+    features = n_best.by_example(all_examples, all_features)
     results = {result.unique_id: result for result in all_results}
     return find_texts(
         run_squad, all_examples, features, results, n_best_size, max_answer_length, do_lower_case, threshold(run_squad)
@@ -142,93 +122,34 @@ def find_texts(
     predictions: dict[str, str] = {}
     nbest_lists: dict[str, str] = {}
     odds: dict[str, str] = {}
-    found = candidates.find(features, results, n_best_size, max_answer_length)
-    for example, windows, pairs in zip(examples, features, found, strict=True):
-        if not isinstance(example.qas_id, str):
-            raise _Unusual
-        if threshold is not None and not windows:
-            raise _Unusual
-        null = None if threshold is None else _null_answer(windows, results)
-        nbest = _n_best(example, windows, pairs, n_best_size, final_text, null)
-        nbest_lists[example.qas_id] = _json_entries(nbest)
-        if null is None:
-            predictions[example.qas_id] = _quoted(nbest[0].text)
+    for found in n_best.find(final_text, examples, features, results, n_best_size, max_answer_length, threshold is not None):
+        qas_id = found.example.qas_id
+        if not isinstance(qas_id, str):
+            raise n_best.Unusual
+        nbest_lists[qas_id] = _json_entries(found.entries)
+        if threshold is None:
+            predictions[qas_id] = _quoted(found.entries[0].text)
             continue
-        best = next((entry for entry in nbest if entry.text), None)
+        best = found.best()
         if best is None:
-            raise _Unusual
-        difference = null.score - best.start_logit - best.end_logit
-        odds[example.qas_id] = repr(difference)
-        predictions[example.qas_id] = _quoted("" if difference > threshold else best.text)
+            raise n_best.Unusual
+        difference = found.null_difference(best)
+        odds[qas_id] = repr(difference)
+        predictions[qas_id] = _quoted("" if difference > threshold else best.text)
     return Texts(predictions, nbest_lists, odds)
 
 
-class _Null(NamedTuple):
-    """SQuAD 2.0's "no answer": the lowest score of the windows' first position."""
-
-    score: float
-    start_logit: float
-    end_logit: float
-
-
-def _null_answer(windows: Sequence[Any], results: Mapping[int, Any]) -> _Null:
-    null = _Null(1000000, 0, 0)
-    for feature in windows:
-        result = results[feature.unique_id]
-        start, end = result.start_logits[0], result.end_logits[0]
-        if start + end < null.score:
-            null = _Null(start + end, start, end)
-    return null
-
-
-def _n_best(
-    example: Any,
-    windows: Sequence[Any],
-    pairs: Iterable[candidates.Pair],
-    n_best_size: int,
-    final_text: FinalText,
-    null: _Null | None,
-) -> list[_Entry]:
-    """The n best answers with different texts, the best first; "" is among them if `null` is given."""
-    nbest: list[_Entry] = []
-    seen: set[str] = set()
-    waiting = null  # until its place among the pairs comes
-    doc_tokens = example.doc_tokens
-    for window, start, end, start_logit, end_logit in pairs:
-        if waiting is not None and start_logit + end_logit < waiting.start_logit + waiting.end_logit:
-            nbest.append(_Entry("", waiting.start_logit, waiting.end_logit))
-            seen.add("")
-            waiting = None
-        if len(nbest) >= n_best_size:
-            break
-        text = final_text(windows[window], start, end, doc_tokens)
-        if text not in seen:
-            seen.add(text)
-            nbest.append(_Entry(text, start_logit, end_logit))
-            if len(nbest) >= n_best_size:
-                break
-    if null is not None and ("" not in seen or (waiting is not None and len(nbest) < n_best_size)):
-        nbest.append(_Entry("", null.start_logit, null.end_logit))
-    return nbest or [_Entry("empty", 0.0, 0.0)]
-
-
-def _json_entries(nbest: Sequence[_Entry]) -> str:
+def _json_entries(nbest: Sequence[n_best.Entry]) -> str:
     """The list of one question in nbest_predictions.json, as json.dumps(..., indent=4) has it."""
-    scores = [entry.start_logit + entry.end_logit for entry in nbest]
-    highest = max(scores)
-    exponentials = [math.exp(score - highest) for score in scores]
-    total = 0.0
-    for value in exponentials:  # sum() compensates for rounding, Google's loop does not
-        total += value
     return ",\n".join(
         [
             f"""        {{
             "text": {_quoted(text)},
-            "probability": {value / total!r},
+            "probability": {probability!r},
             "start_logit": {start_logit!r},
             "end_logit": {end_logit!r}
         }}"""
-            for (text, start_logit, end_logit), value in zip(nbest, exponentials)
+            for (text, start_logit, end_logit, *_), probability in zip(nbest, n_best.probabilities(nbest))
         ]
     ).join(("[\n", "\n    ]"))
 

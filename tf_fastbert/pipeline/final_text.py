@@ -39,6 +39,24 @@ class FinalText:
                 return " ".join(words)
         return self.project(_text(window.tokens[start : end + 1]), words, document.normal[first : last + 1])
 
+    def place(self, window: Any, start: int, end: int, doc_tokens: Sequence[str]) -> tuple[int, int, int]:
+        """Where the text that a call gives is in the document.
+
+        Returns:
+          The index of the span's first word, and where the text begins and ends in " ".join(doc_tokens[that index :]).
+        """
+        text = self(window, start, end, doc_tokens)
+        document, word_of = self._document, window.token_to_orig_map
+        first, last = word_of[start], word_of[end]
+        words = document.words[first : last + 1]
+        original = " ".join(words)
+        if text == original:
+            return first, 0, len(original)
+        span = self._span(_text(window.tokens[start : end + 1]), original, words, document.normal[first : last + 1])
+        # Google's own projection gives a part of the words too, but does not say which: the first of equal ones.
+        begin, stop = span or (original.find(text), original.find(text) + len(text))
+        return first, begin, stop
+
     def _is_faithful(self, window: Any) -> bool:
         """Whether the window's tokens are the normal forms of whole words: no [UNK], no word cut at the window's ends."""
         known = self._faithful.get(window.unique_id)
@@ -56,22 +74,30 @@ class FinalText:
           words: of the document.
           normal_words: for each word what BasicTokenizer makes of it, joined by blanks.
         """
-        original, normal = " ".join(words), " ".join(normal_words)
+        original = " ".join(words)
+        span = self._span(predicted, original, words, normal_words)
+        return self._google(predicted, original, self._lower) if span is None else original[span[0] : span[1]]
+
+    def _span(
+        self, predicted: str, original: str, words: Sequence[str], normal_words: Sequence[str]
+    ) -> tuple[int, int] | None:
+        """Which part of `original`, the words joined by blanks, is the answer; None where only Google's code knows."""
+        normal, whole = " ".join(normal_words), (0, len(original))
         blanks = original.count(" ")
         if not predicted or "" in normal_words or blanks != len(words) - 1:
-            return self._google(predicted, original, self._lower)
+            return None
         start = normal.find(predicted)
         if start < 0:
-            return original
+            return whole
         characters = len(normal) - normal.count(" ")
         if characters != len(original) - blanks:
-            return original
+            return whole
         if len(predicted) == len(normal):
-            return original
+            return whole
         # `predicted` begins and ends with no blank. Which characters, blanks not counted, are its first and its last?
         first = start - normal.count(" ", 0, start)
         last = first + len(predicted) - predicted.count(" ") - 1
-        return original[_position(words, first) : _position_from_end(words, len(original), characters - 1 - last)]
+        return _position(words, first), _position_from_end(words, len(original), characters - 1 - last)
 
 
 class _Document:

@@ -24,8 +24,20 @@ from tf_fastbert.pipeline.words import WordTokenizer, faster
 
 _FIRST_UNIQUE_ID = 1000000000
 _LOGGED_EXAMPLES = 20
-# Google's is_whitespace.
-_WHITESPACE = re.compile("[ \t\r\n\u202f]+")
+# What is between Google's is_whitespace.
+_WORD = re.compile("[^ \t\r\n\u202f]+")
+# The windows of longer documents are made again each time: remembering them takes memory without bound.
+_REMEMBERED_TOKENS = 1024
+
+
+def split_paragraph(text: str) -> list[str]:
+    """The words of a paragraph (SquadExample.doc_tokens), as Google's read_squad_examples splits it."""
+    return _WORD.findall(text)
+
+
+def word_starts(text: str) -> list[int]:
+    """Where in the text each word of split_paragraph(text) begins."""
+    return [match.start() for match in _WORD.finditer(text)]
 
 
 def make_read_squad_examples(run_squad: types.ModuleType) -> Callable[..., list[Any]]:
@@ -53,7 +65,7 @@ def questions(data: Sequence[Any]) -> Iterator[tuple[str, str, list[str]]]:
     """(id, question, the paragraph's words) of each question in the "data" of a SQuAD file; all of a paragraph share the list."""
     for entry in data:
         for paragraph in entry["paragraphs"]:
-            doc_tokens = [word for word in _WHITESPACE.split(paragraph["context"]) if word]
+            doc_tokens = split_paragraph(paragraph["context"])
             for qa in paragraph["qas"]:
                 yield qa["id"], qa["question"], doc_tokens
 
@@ -126,7 +138,8 @@ def make_windows(
         query = Query(tokens[:max_query_length], ids[:max_query_length])
         if doc_tokens is not known:
             known, document = doc_tokens, Document(*words.encode_words(doc_tokens))
-        places = _windows(len(document.tokens), max_seq_length - len(query.tokens) - 3, doc_stride)
+        windows = _windows if len(document.tokens) <= _REMEMBERED_TOKENS else _windows.__wrapped__
+        places = windows(len(document.tokens), max_seq_length - len(query.tokens) - 3, doc_stride)
         for span_index, (start, is_max_context) in enumerate(places):
             yield Window(layout, query, document, start, is_max_context, unique_id, example_index, span_index, is_impossible)
             unique_id += 1

@@ -20,6 +20,8 @@ from typing import Any
 _SEPARATORS = re.compile(r"[ \t\n\r]+")
 # The words and punctuation marks of a word of printable ASCII.
 _ASCII_PARTS = re.compile(r"[0-9A-Za-z]+|[!-/:-@\[-`{-~]").findall
+# When a tokenizer remembers more words than this it begins anew: a server's memory has a bound.
+_REMEMBERED_WORDS = 1 << 18
 
 
 def faster(tokenizer: Any, tokenization: types.ModuleType) -> Any:
@@ -103,6 +105,8 @@ class WordTokenizer:
         ids: list[int] = []
         indexes: list[int] = []
         memory = self._memory
+        if len(memory) > _REMEMBERED_WORDS:
+            memory.clear()
         for i, word in enumerate(words):
             known = memory.get(word)
             if known is None:
