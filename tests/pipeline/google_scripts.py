@@ -36,16 +36,17 @@ def squad_files() -> list[Path]:
 @pytest.fixture
 def run_squad(tf1: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:  # noqa: F811
     """bert.run_squad with FLAGS of its own."""
-    yield _script("run_squad", tf1, monkeypatch)
+    yield load_script("run_squad", tf1, monkeypatch)
 
 
 @pytest.fixture
 def run_classifier(tf1: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:  # noqa: F811
     """bert.run_classifier with FLAGS of its own."""
-    yield _script("run_classifier", tf1, monkeypatch)
+    yield load_script("run_classifier", tf1, monkeypatch)
 
 
-def _script(name: str, tf: Any, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+def load_script(name: str, tf: Any, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """One of Google's scripts with FLAGS of its own, until `monkeypatch` is undone."""
     importlib.import_module("bert.tokenization")  # with its flags
     flags.FLAGS.mark_as_parsed()
     with monkeypatch.context() as context:
