@@ -13,6 +13,8 @@ from tests.google_bert import tf1  # noqa: F401 (a fixture)
 from tests.pipeline.google_scripts import load_script
 from tests.wrap import tiny_model
 
+SIZES = {"max_seq_length": 48, "doc_stride": 16, "max_query_length": 16}
+
 
 @pytest.fixture(scope="module")
 def google(tf1: Any) -> Iterator[types.ModuleType]:  # noqa: F811
@@ -28,3 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model.write_model(folder)
     tiny_model.write_squad(folder / "squad.json")
     return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path, google: types.ModuleType) -> Any:
+    """A QuestionAnswerer of it."""
+    from tf_fastbert.answering import QuestionAnswerer, Settings
+
+    return QuestionAnswerer.load(str(folder), run_squad=google, settings=Settings(**SIZES))

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 pytest.importorskip("bert", reason="bert-tensorflow is not installed")
 
+from tests.answering.conftest import SIZES
 from tests.quantization.tiny_quantized import write_ranges
 from tests.wrap import tiny_model
 from tests.wrap.many_runs import run_many
@@ -24,7 +25,6 @@ from tf_fastbert.pipeline.squad_features import split_paragraph
 from tf_fastbert.quantization.convert import quantize_checkpoint
 from tf_fastbert.wrap.errors import WrapError
 
-SIZES = {"max_seq_length": 48, "doc_stride": 16, "max_query_length": 16}
 # Name -> checkpoint, what load takes, and the wrapper's flags for the same.
 VARIANTS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "float32": ("bert_model.ckpt", {}, []),
@@ -70,11 +70,6 @@ def load(folder: Path, google: types.ModuleType, name: str = "float32", **settin
     if name == "squad 2.0":
         settings |= {"version_2_with_negative": True, "null_score_diff_threshold": -1.0}
     return QuestionAnswerer.load(str(folder / checkpoint), run_squad=google, settings=Settings(**{**SIZES, **settings}), **options)
-
-
-@pytest.fixture(scope="module")
-def tiny(folder: Path, google: types.ModuleType) -> QuestionAnswerer:
-    return load(folder, google)
 
 
 def paragraphs(folder: Path) -> list[Any]:

@@ -284,26 +284,37 @@ def parts(text: str, reply: Reply) -> tuple[str, str, str]:
     return text[: best.start], text[best.start : best.end], text[best.end :]
 
 
-def serve(answerer: QuestionAnswerer, host: str, port: int, passage: str = "") -> None:
-    """Serves until Ctrl-C.
+def listen(app: Any, host: str, port: int) -> tuple[Any, list[str]]:
+    """Makes a server for `app`, which listens already and answers once its run() is called; port 0 is any free one.
+
+    Returns:
+      The server, and the addresses of the page.
 
     Raises:
       WrapError: it cannot listen there.
     """
     import waitress
 
-    app = create_app(answerer, passage=passage, host=host)
+    # waitress has a limit of its own, which ends the connection; Flask's, which comes first, explains.
+    most = 2 * app.config["MAX_CONTENT_LENGTH"]
     try:
-        server = waitress.create_server(
-            app, host=host, port=port, threads=_THREADS, ident=None, max_request_body_size=2 * app.config["MAX_CONTENT_LENGTH"]
-        )
+        server = waitress.create_server(app, host=host, port=port, threads=_THREADS, ident=None, max_request_body_size=most)
     except (OSError, ValueError) as error:
         raise WrapError(f"--host={host} --port={port}: cannot listen there: {error}; choose another with --port") from error
+    # "localhost" may be an IPv4 and an IPv6 address.
+    several = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
+    return server, [f"http://{f'[{name}]' if ':' in str(name) else name}:{number}/" for name, number in several]
+
+
+def serve(answerer: QuestionAnswerer, host: str, port: int, passage: str = "") -> None:
+    """Serves until Ctrl-C.
+
+    Raises:
+      WrapError: it cannot listen there.
+    """
+    server, addresses = listen(create_app(answerer, passage=passage, host=host), host, port)
     if not _is_loopback(host):
         print("warning: the page is open to the network, without a password and without encryption", file=sys.stderr)
-    # "localhost" may be an IPv4 and an IPv6 address.
-    listens = server.effective_listen if hasattr(server, "effective_listen") else [(server.effective_host, server.effective_port)]
-    where = " and ".join(f"http://{f'[{name}]' if ':' in str(name) else name}:{number}/" for name, number in listens)
-    print(f"Ask on {where} (Ctrl-C ends)", flush=True)
+    print(f"Ask on {' and '.join(addresses)} (Ctrl-C ends)", flush=True)
     server.run()
     print("\nended")
