@@ -26,6 +26,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from tf_fastbert.answering.casing import is_cased  # noqa: E402
 from tf_fastbert.evaluation import squad_v1_1, squad_v2_0  # noqa: E402
 from tf_fastbert.evaluation.files import EvaluationError, Question, load_predictions, load_questions  # noqa: E402
 
@@ -179,12 +180,6 @@ def find_model(directory: Path) -> Model:
     if embeddings is None:
         raise DemoError(f"{checkpoint.prefix} is no BERT in Google's format: it has no variable bert/embeddings/word_embeddings")
     return Model(checkpoint.prefix, embeddings.dtype.name, directory)
-
-
-def is_cased(vocab_file: Path) -> bool:
-    """Whether a vocabulary has upper-case words, besides markers such as [CLS]."""
-    with vocab_file.open(encoding="utf-8") as file:
-        return any(token != token.lower() for token in file if not token.startswith("["))
 
 
 def answer(model: Model, predict_file: Path, questions: list[Question], output_dir: Path, batch_size: int) -> list[Row]:

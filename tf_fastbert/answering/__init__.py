@@ -8,12 +8,13 @@
     answerer.py      QuestionAnswerer: passage and questions -> replies
     replies.py       what it returns
     settings.py      windows, n best: the flags of Google's run_squad
+    casing.py        whether a vocabulary is cased
     model_files.py   finds and checks configuration, vocabulary and checkpoint
     model.py         the frozen graph: token ids -> start and end logits
     passage.py       where in a passage an answer is
     squad_file.py    a SQuAD file -> predictions.json
     command_line.py  examples/question_answering.py: its flags; prompt.py what it prints and asks
-    service.py       --serve: a local web page and a JSON endpoint (templates/, static/)
+    service.py       --serve: a local web page and a JSON endpoint (templates/, static/); service_values.py what they say
 
 The answers are those of examples/run_squad_wrap.py: tokens, windows and the choice of answers are tf_fastbert.pipeline's.
 """

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tf_fastbert.answering import model, model_files
+from tf_fastbert.answering.casing import is_cased
 from tf_fastbert.answering.errors import QuestionError
 from tf_fastbert.answering.passage import Passage
 from tf_fastbert.answering.replies import Answer, Latency, Reply
@@ -64,7 +65,7 @@ class QuestionAnswerer:
                 "examples/run_squad_wrap.py with this copy, or the installed bert-tensorflow here"
             )
         self.files, self.settings = files, settings
-        self.do_lower_case = not model_files.is_cased(files.vocab_file) if do_lower_case is None else do_lower_case
+        self.do_lower_case = not is_cased(files.vocab_file) if do_lower_case is None else do_lower_case
         self._model, self._google = call, run_squad
         tokenizer = run_squad.tokenization.FullTokenizer(files.vocab_file, do_lower_case=self.do_lower_case)
         self._words = words.faster(tokenizer, run_squad.tokenization)

@@ -75,9 +75,3 @@ def _beside(folder: str, name: str, flag: str) -> str:
     if not os.path.isfile(path):
         raise WrapError(f"{path} does not exist: the checkpoint's directory must hold {name}, or name the file with {flag}")
     return path
-
-
-def is_cased(vocab_file: str | os.PathLike[str]) -> bool:
-    """Whether a vocabulary has upper-case words, besides markers such as [CLS]: then texts must not be put into lower case."""
-    with open(vocab_file, encoding="utf-8") as file:
-        return any(token != token.lower() for token in file if not token.startswith("["))

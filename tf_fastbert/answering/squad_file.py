@@ -12,7 +12,8 @@ from tqdm import tqdm
 from tf_fastbert.answering.answerer import QuestionAnswerer
 from tf_fastbert.wrap.errors import WrapError
 
-_CHUNK = 256  # questions whose features and logits are in memory at once
+# Batches whose features and logits are in memory at once, and that the bar moves by.
+_BATCHES = 8
 
 
 def answer(answerer: QuestionAnswerer, squad_json: str, output_file: str) -> str:
@@ -24,9 +25,10 @@ def answer(answerer: QuestionAnswerer, squad_json: str, output_file: str) -> str
     examples = answerer.read_squad(squad_json)
     start = time.monotonic()
     predictions: dict[str, str] = {}
+    step = _BATCHES * answerer.settings.batch_size
     with tqdm(total=len(examples), desc="answering", unit=" questions") as bar:
-        for first in range(0, len(examples), _CHUNK):
-            chunk = examples[first : first + _CHUNK]
+        for first in range(0, len(examples), step):
+            chunk = examples[first : first + step]
             predictions |= answerer.predict(chunk)
             bar.update(len(chunk))
     seconds = time.monotonic() - start
