@@ -128,6 +128,7 @@ def test_several_questions_at_once(tiny: QuestionAnswerer, folder: Path) -> None
         alone = tiny.ask(passage, question)
         assert alone.text == reply.text and alone.windows == reply.windows > 1
         assert len(reply.answers) == len(alone.answers) > 1
+    assert tiny.ask_all(passage, []) == []
     latency = replies[0].latency
     assert min(latency.tokenize_ms, latency.model_ms, latency.postprocess_ms) > 0
     assert latency.total_ms == pytest.approx(latency.tokenize_ms + latency.model_ms + latency.postprocess_ms)
