@@ -36,10 +36,11 @@ def test_answers_are_found_in_their_passages(google: types.ModuleType, tmp_path:
     examples = google.read_squad_examples(str(path), False)
     features = features_of(google, squad_features.make_convert_examples_to_features(google), examples, tokenizer, 64, 16, 16)
     rng = np.random.default_rng(2)
-    results = [google.RawResult(feature.unique_id, *rng.normal(0, 4, (2, 64)).tolist()) for feature in features]
+    results = {one.unique_id: google.RawResult(one.unique_id, *rng.normal(0, 4, (2, 64)).tolist()) for one in features}
+    windows = n_best.by_example(examples, features)
     final_text = FinalText(google, lower)
     answers = parts = 0
-    for i, found in enumerate(n_best.find(final_text, examples, features, results, 20, 30, False)):
+    for i, found in enumerate(n_best.find(final_text, examples, windows, results, 20, 30, False)):
         passage = Passage(passages[i // 3])
         assert passage.words == found.example.doc_tokens
         for entry in found.entries:

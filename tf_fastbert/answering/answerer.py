@@ -17,6 +17,7 @@ from tf_fastbert.answering.replies import Answer, Latency, Reply
 from tf_fastbert.answering.settings import Settings
 from tf_fastbert.pipeline import n_best, sources, squad_features, words
 from tf_fastbert.pipeline.final_text import FinalText
+from tf_fastbert.pipeline.windows import Window
 from tf_fastbert.wrap import inputs
 from tf_fastbert.wrap.errors import WrapError
 from tf_fastbert.wrap.quantized import Wanted
@@ -115,8 +116,10 @@ class QuestionAnswerer:
         )
         settings.check_positions(files.sizes.max_position_embeddings)
         google = run_squad or _google_run_squad(bert_dir)
-        options = {"int8_mode": int8_mode, "precision": precision, "remove_padding": remove_padding}
-        return cls(files, model.build(files, google, stock=stock, **options), google, settings, do_lower_case)
+        call = model.build(
+            files, google, int8_mode=int8_mode, precision=precision, remove_padding=remove_padding, stock=stock
+        )
+        return cls(files, call, google, settings, do_lower_case)
 
     def ask(self, passage: str, question: str) -> Reply:
         """Answers one question.
@@ -193,37 +196,38 @@ class QuestionAnswerer:
                 f"{start!r}"
             )
 
-    def _features(self, examples: Sequence[Any]) -> list[Any]:
-        features: list[Any] = []
+    def _features(self, examples: Sequence[Any]) -> list[Window]:
         settings = self.settings
+        texts = ((example.question_text, example.doc_tokens, False) for example in examples)
         sizes = (settings.max_seq_length, settings.doc_stride, settings.max_query_length)
-        squad_features.convert(self._google, examples, self._words, *sizes, features.append)
-        return features
+        return list(squad_features.make_windows(texts, self._words, *sizes))
 
-    def _results(self, features: Sequence[Any]) -> list[Any]:
-        """RawResults."""
-        results: list[Any] = []
+    def _results(self, features: Sequence[Window]) -> dict[int, Any]:
+        """Unique id -> RawResult."""
+        results: dict[int, Any] = {}
         for first in range(0, len(features), self.settings.batch_size):
             batch = features[first : first + self.settings.batch_size]
-            longest = max(sum(feature.input_mask) for feature in batch)
-            length = min(-(-longest // _ROUND_TO) * _ROUND_TO, self.settings.max_seq_length)
             arrays = [
-                np.array([getattr(feature, name)[:length] for feature in batch], np.int32)
+                np.array([getattr(feature, name) for feature in batch], np.int32)
                 for name in ("input_ids", "input_mask", "segment_ids")
             ]
-            rows = zip(batch, *(logits.tolist() for logits in self._model(*arrays)))
+            longest = int(arrays[1].sum(axis=1).max())
+            length = min(-(-longest // _ROUND_TO) * _ROUND_TO, self.settings.max_seq_length)
+            logits = self._model(*(array[:, :length] for array in arrays))
             # A question's windows may be in several batches, of different lengths.
             pad = [_PADDING] * (self.settings.max_seq_length - length)
-            results += [self._google.RawResult(feature.unique_id, start + pad, end + pad) for feature, start, end in rows]
+            for feature, start, end in zip(batch, *(values.tolist() for values in logits)):
+                results[feature.unique_id] = self._google.RawResult(feature.unique_id, start + pad, end + pad)
         return results
 
     def _find(
-        self, examples: Sequence[Any], features: Sequence[Any], results: Sequence[Any], final_text: FinalText
+        self, examples: Sequence[Any], features: Sequence[Window], results: dict[int, Any], final_text: FinalText
     ) -> Iterator[n_best.Found]:
         settings = self.settings
         sizes = (settings.n_best_size, settings.max_answer_length)
         try:
-            yield from n_best.find(final_text, examples, features, results, *sizes, settings.version_2_with_negative)
+            groups = n_best.by_example(examples, features)
+            yield from n_best.find(final_text, examples, groups, results, *sizes, settings.version_2_with_negative)
         except n_best.Unusual as error:
             raise WrapError(
                 f"{self.files.checkpoint}: the model's logits are not finite numbers (in {self.files.floatx}; do they fit into "
