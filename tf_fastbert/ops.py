@@ -99,14 +99,17 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _preload_onednn(library: pathlib.Path) -> str | None:
-    """Loads libdnnl.so.3, which the op library needs, from where pip puts it. Returns why that failed, or None."""
-    for folder in (library.parent, _PACKAGE, pathlib.Path(sys.prefix) / "lib"):
+def onednn_path() -> pathlib.Path | None:
+    """Where pip has put libdnnl.so.3, which the op library needs; None: it is not there, and the loader has to find it."""
+    for folder in (library_path().parent, _PACKAGE, pathlib.Path(sys.prefix) / "lib"):
         if (folder / _ONEDNN).is_file():
-            name = str(folder / _ONEDNN)
-            break
-    else:
-        name = _ONEDNN  # the loader's own search: LD_LIBRARY_PATH, the system's libraries
+            return folder / _ONEDNN
+    return None
+
+
+def _preload_onednn() -> str | None:
+    """Loads libdnnl.so.3. Returns why that failed, or None."""
+    name = str(onednn_path() or _ONEDNN)  # the name alone: the loader's own search, LD_LIBRARY_PATH, the system's libraries
     try:
         # The loader then finds it by its name. No symbol of it becomes visible to others.
         ctypes.CDLL(name, mode=ctypes.RTLD_LOCAL)
@@ -124,7 +127,7 @@ def _load() -> Any:
             f"with one minor version only: install the wheel for TensorFlow {_minor(tf.__version__)}, run `make build` (or `pip "
             f"install .`) again with this TensorFlow installed, or install TensorFlow {_minor(info['tensorflow'])}."
         )
-    onednn_problem = _preload_onednn(path)
+    onednn_problem = _preload_onednn()
     try:
         module = tf.load_op_library(str(path))
     except tf.errors.NotFoundError as error:

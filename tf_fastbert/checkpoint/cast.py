@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,13 +87,18 @@ def cast_checkpoint(
     tensors = {}
     for name in progress([n for n in checkpoint.variables if n not in set(dropped)]):
         values = checkpoint.read(name)
-        tensors[name] = values if name in kept else _cast(checkpoint.prefix, name, values, target)
+        tensors[name] = values if name in kept else cast_values(checkpoint.prefix, name, values, target)
         (report.kept if name in kept else report.cast).append(name)
     write_checkpoint(destination, tensors)
     return report
 
 
-def _cast(prefix: str, name: str, values: np.ndarray, target) -> np.ndarray:
+def cast_values(prefix: str, name: str, values: np.ndarray, target: Any) -> np.ndarray:
+    """The values of a variable in the float type `target`, a tf.DType.
+
+    Raises:
+      CheckpointError: a finite value overflows; the message names the checkpoint `prefix` and the variable.
+    """
     with np.errstate(over="ignore"):
         result = values.astype(target.as_numpy_dtype)
     overflow = np.isinf(result) & np.isfinite(values)
