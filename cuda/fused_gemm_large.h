@@ -11,8 +11,8 @@ namespace cuda {
 // Whether this GPU and this build have the kernels: compute capability 9.0, compiled for sm_90a.
 bool HasFusedGemm(int compute_capability);
 
-// input: [rows, k]; weight: [n, k]; both 16-byte aligned, n and k multiples of 64. tile: kNumFusedGemmTiles for the one that should be fastest on num_processors
-// multiprocessors. With output_statistics args.residual is needed, without it nothing is added.
+// input: [rows, k]; weight: [n, k]; both 16-byte aligned, n and k multiples of 64. tile: kNumFusedGemmTiles for the one that should be
+// fastest on num_processors multiprocessors. With output_statistics args.residual is needed, without it nothing is added.
 Status LaunchFusedGemmLarge(const void* input, const void* weight, const FusedGemmArgs& args, int dtype, FusedGemmTileKind tile,
                             int num_processors, cudaStream_t stream);
 
