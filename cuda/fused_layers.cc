@@ -11,7 +11,7 @@ namespace {
 
 // Measured on an H100 with BERT-base: between the two ranges cuBLASLt's products and LayerNorms of their own are faster, and above.
 constexpr int64_t kMaxSmallRows = 256;
-constexpr int64_t kMinLargeRows = 4096, kMaxLargeRows = 12288;
+constexpr int64_t kMinLargeRows = 2048, kMaxLargeRows = 12288;
 
 // From how many rows on the products are those of fused_gemm_large.h.
 constexpr int64_t kSmallRows = 1024;
