@@ -58,8 +58,6 @@ class _Ours:
         self, tuned: bool, graph: bool, padded: bool, quantization: str = "none", kernels: str = "fastest"
     ) -> Candidate:
         def prepare(row: Row) -> Prepared:
-            if kernels == "layers" and row.tokens > MAX_PERSISTENT_TOKENS:
-                raise NotApplicable("so many tokens always run in layers")
             if quantization != "none" and self.config.dtype != "float16":
                 raise NotApplicable("quantized layers are timed in float16 here")
             encoder = self.encoder(quantization, tuned, kernels)
@@ -98,7 +96,7 @@ def start(case: Case) -> Family:
         for tuned in ((False, True) if case.options["tune"] else (False,))
         for graph in (False, True)
     ]
-    candidates.append(ours.candidate(False, True, False, kernels="layers"))
+    candidates.append(ours.candidate(case.options["tune"], True, False, kernels="layers"))
     candidates += [ours.candidate(False, True, False, quantization) for quantization in case.options["quantization"]]
     driver = "{}.{}".format(*gpu.driver_version)
     versions = f"tf_fastbert C ABI ({os.path.basename(library)}), driver for CUDA {driver}"
