@@ -7,6 +7,7 @@ computed twice.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -53,7 +54,7 @@ def supervise(command: Sequence[str], restarts: int, told: Callable[[int], None]
             told(attempt)
         # A session of its own: its workers can be ended with it.
         process = subprocess.Popen(command, env={**os.environ, _SUPERVISOR: str(os.getpid())}, start_new_session=True)
-        handlers = {number: signal.signal(number, lambda *_: _end(process)) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, functools.partial(_end_on_signal, process)) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             status = process.wait()
         finally:
@@ -63,6 +64,10 @@ def supervise(command: Sequence[str], restarts: int, told: Callable[[int], None]
         if status != WORKER_DIED:
             break
     return status if status >= 0 else 128 - status
+
+
+def _end_on_signal(process: subprocess.Popen, *_: Any) -> None:
+    _end(process)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -122,12 +122,13 @@ def run(
     Raises:
       BatchError: no worker can start.
     """
-    waiting, tries = deque(shards), collections.Counter()
+    waiting: deque[Shard] = deque(shards)
+    tries: collections.Counter = collections.Counter()
     summary, start = Summary(), None
     workers = [_Worker(i, gpu, job) for i, gpu in enumerate(gpus[: len(shards)])]
     try:
         while workers:
-            by_pipe = {worker.pipe: worker for worker in workers}
+            by_pipe: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
             for pipe in multiprocessing.connection.wait(list(by_pipe)):
                 worker = by_pipe[pipe]
                 try:

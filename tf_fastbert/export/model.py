@@ -91,7 +91,7 @@ class ServedBert(tf.Module):
             sequence_length=input_mask,
             name="embeddings",
         )
-        attributes = {
+        attributes: dict[str, Any] = {
             "num_heads": config.num_attention_heads,
             "size_per_head": config.size_per_head,
             "activation": config.activation,

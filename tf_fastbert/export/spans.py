@@ -99,8 +99,9 @@ def _has_most_context(
     segment = tf.where(is_document, number, tokens)
     best = tf.gather(tf.math.unsorted_segment_max(context, segment, tokens + 1), segment)
     windows = tf.shape(position, tf.int64)[0]
-    window = tf.where(context == best, tf.range(windows)[:, tf.newaxis], windows)
-    return window == tf.gather(tf.math.unsorted_segment_min(window, segment, tokens + 1), segment)
+    # Not ==, which programs of TensorFlow 1 make a comparison of objects.
+    window = tf.where(tf.equal(context, best), tf.range(windows)[:, tf.newaxis], windows)
+    return tf.equal(window, tf.gather(tf.math.unsorted_segment_min(window, segment, tokens + 1), segment))
 
 
 def _best_pair(

@@ -58,18 +58,17 @@ def signature(by_ids: Any, settings: Settings, vocab_file: str) -> Any:
         lower_case_nfd_strip_accents=settings.do_lower_case,
     )
     special = _Tokens(vocab.index("[CLS]"), vocab.index("[SEP]"))
-    if settings.task == "squad":
-        names = ("question", "context")
 
-        def run(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
-            return spans.answer(by_ids, tokenizer, special, settings, question, context)
-    else:
-        names = ("text_a", "text_b")
+    # The arguments' names become the signature's.
+    def answers(question: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        return spans.answer(by_ids, tokenizer, special, settings, question, context)
 
-        def run(text_a: tf.Tensor, text_b: tf.Tensor) -> dict[str, tf.Tensor]:
-            return by_ids(**_pairs(tokenizer, special, settings.max_seq_length, text_a, text_b))
+    def outputs(text_a: tf.Tensor, text_b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return by_ids(**_pairs(tokenizer, special, settings.max_seq_length, text_a, text_b))
 
-    return tf.function(run, input_signature=[tf.TensorSpec([None], tf.string, name=name) for name in names]).get_concrete_function()
+    run, names = (answers, ("question", "context")) if settings.task == "squad" else (outputs, ("text_a", "text_b"))
+    specs = [tf.TensorSpec([None], tf.string, name=name) for name in names]
+    return tf.function(run, input_signature=specs).get_concrete_function()
 
 
 def _pairs(tokenizer: Any, special: _Tokens, max_seq_length: int, text_a: tf.Tensor, text_b: tf.Tensor) -> dict[str, tf.Tensor]:
