@@ -22,7 +22,6 @@ from tf_fastbert.cuda import abi
 from tf_fastbert.cuda.driver import CudaError, Gpu
 from tf_fastbert.cuda.encoder import Batch, EncoderConfig, GpuEncoder
 
-MAX_PERSISTENT_TOKENS = 128  # the library takes one kernel for fewer only
 QUANTIZED_LIMIT = 0.25  # random weights are hard on 8 bits; accuracy is measured on real tasks, this tells right from wrong
 
 

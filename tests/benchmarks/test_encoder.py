@@ -22,7 +22,7 @@ def test_a_wrong_output_is_reported_and_not_timed(fake_cuda: FakeCuda, tmp_path)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "encoder.jsonl").read_text().splitlines()]
     modes = {(line["mode"], line["padded"]) for line in lines if line["name"] == "ours"}
-    modes.remove(("CUDA graph, layers", False))
+    modes.remove(("CUDA graph, tuned, layers", False))
     assert modes == {(m, p) for m in ("calls", "CUDA graph", "calls, tuned", "CUDA graph, tuned") for p in (False, True)}
     # The stand-in returns its input.
     assert all("its output differs from the reference" in line["not_timed"] for line in lines)
