@@ -183,7 +183,7 @@ def code_for(capability: tuple[int, ...], archs: str) -> str | None:
 def kernels_for(capability: tuple[int, ...], archs: str) -> str:
     """Which of the kernels that not every GPU has would run, and why not the others."""
     if tuple(capability[:2]) == (9, 0) and "sm_90a" in archs.split(";"):
-        return "Hopper's: wgmma attention, int8 and FP8 products, one kernel for all layers of up to 32 tokens"
+        return "Hopper's: wgmma attention, int8 and FP8 products, LayerNorm inside the products of 16-bit models"
     if tuple(capability[:2]) == (9, 0):
         return "general ones; Hopper's, and products in 8 bits, need a library built for sm_90a"
     old = "; bfloat16 and TF32 need compute capability 8.0" if capability and capability[0] < 8 else ""
