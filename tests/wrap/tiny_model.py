@@ -53,15 +53,16 @@ def variables(config: dict = CONFIG, seed: int = 1) -> dict[str, np.ndarray]:
     }
 
 
-def write_model(folder: Path) -> None:
-    """vocab.txt, bert_config.json and bert_model.ckpt."""
+def write_model(folder: Path, **changed: object) -> None:
+    """vocab.txt, bert_config.json and bert_model.ckpt; `changed`: values of CONFIG to replace."""
     from tf_fastbert.checkpoint import write_checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
-    (folder / "bert_config.json").write_text(json.dumps(CONFIG))
-    write_checkpoint(str(folder / "bert_model.ckpt"), variables())
+    config = {**CONFIG, **changed}
+    (folder / "bert_config.json").write_text(json.dumps(config))
+    write_checkpoint(str(folder / "bert_model.ckpt"), variables(config))
 
 
 def write_squad(path: Path, questions: int = SQUAD_QUESTIONS) -> None:

@@ -62,8 +62,4 @@ if [ ! -x "$venv/bin/python" ]; then
     fail "$python is $("$python" --version 2>&1); TensorFlow and the pins in $requirements need 3.11, 3.12 or 3.13; set PYTHON"
   "$python" -m venv "$venv"
 fi
-if ! cmp -s "$requirements" "$venv/.installed_requirements"; then
-  echo "setup: installing $requirements into $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$requirements"
-  cp "$requirements" "$venv/.installed_requirements"
-fi
+tools/setup/install_pinned.sh "$venv" "$requirements"
