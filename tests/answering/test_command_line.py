@@ -201,7 +201,12 @@ def served(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     script = str(tiny_model.REPO / "examples" / "question_answering.py")
     command = [sys.executable, script, "-m", str(folder), *FLAGS, "-p", PASSAGE, "--serve", "--port=0"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd="/") as process:
+    options = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment, cwd="/")
+    # Ctrl-C as on a terminal, also where the tests themselves run in the background of a shell, which ignores it there.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, **options)
+    signal.signal(signal.SIGINT, before)
+    with process:
         try:
             yield re.search(r"Ask on (http://127\.0\.0\.1:\d+/) ", process.stdout.readline())[1], process
         finally:
@@ -217,5 +222,5 @@ def test_serve(served: tuple[str, subprocess.Popen], tiny: Any) -> None:
     with urllib.request.urlopen(request, timeout=60) as response:
         assert json.load(response)["results"][0]["answer"] == tiny.ask(PASSAGE, "who sat ?").text
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert process.stdout.read() == "\nended\n"
