@@ -162,7 +162,7 @@ class CudaEncoder:
         return bool(library().fastbert_cuda_runs_quantized(self.handle, num_rows))
 
     def choose_kernels(self, kernels: str) -> None:
-        """From now on forward uses one of KERNELS: one launch for all layers, or one for each step (see fastbert_cuda.h)."""
+        """From now on forward uses one of KERNELS (see fastbert_cuda.h)."""
         check(library().fastbert_cuda_choose_kernels(self.handle, KERNELS[kernels]))
 
     def tune(self, weights: PackedWeights, num_tokens: int) -> None:

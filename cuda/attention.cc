@@ -1,7 +1,21 @@
 #include "cuda/attention.h"
 
+#include <cmath>
+
 namespace tf_fastbert {
 namespace cuda {
+
+AttentionArgs MakeAttentionArgs(const Dimensions& d, const SequenceLayout& layout, const void* qkv, void* context) {
+  AttentionArgs args;
+  args.qkv = qkv;
+  args.context = context;
+  args.tiles = layout.tiles;
+  args.num_tiles = layout.tile_slots;
+  args.num_heads = d.num_heads;
+  args.head_size = d.padded_head;
+  args.scale = 1.0f / std::sqrt(static_cast<float>(d.head));
+  return args;
+}
 
 AttentionPlan PlanAttention(int dtype, int precision, int head_size, int compute_capability) {
   AttentionPlan plan;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "cuda/dimensions.h"
 #include "cuda/sequence_layout.h"
 #include "cuda/status.h"
 
@@ -26,6 +27,9 @@ struct AttentionArgs {
   enum { kNotQuantized, kInt8, kE4M3 } quantize = kNotQuantized;
   float context_scale = 1.0f;
 };
+
+// Of a pass whose context is not quantized; the layout's tiles must be filled when it is launched.
+AttentionArgs MakeAttentionArgs(const Dimensions& dimensions, const SequenceLayout& layout, const void* qkv, void* context);
 
 // Which kernel a model's attention takes on a device.
 struct AttentionPlan {

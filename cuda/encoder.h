@@ -17,7 +17,6 @@
 #include "cuda/graph_cache.h"
 #include "cuda/layer_norm.h"
 #include "cuda/pack_weights.h"
-#include "cuda/persistent.h"
 #include "cuda/quantized_weights.h"
 #include "cuda/sequence_layout.h"
 #include "cuda/status.h"
@@ -75,10 +74,9 @@ class Encoder {
   size_t PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, int64_t rows, char* workspace, Buffers* buffers) const;
   Status PackRows(const Pass& pass) const;
   Status WaitForWeights(const Weights& weights, cudaStream_t stream) const;
-  bool UsesPersistentKernel(int batch, int num_tokens) const;
   bool UsesFusedKernels(int64_t rows) const;
+  Status Run(const Pass& pass) const;
   Status RunLayers(const Pass& pass) const;
-  Status RunFused(const Pass& pass) const;
   enum LayerPlace { kLayerStart, kLayerMiddle, kLayerEnd };
   Status Normalize(const Pass& pass, const LayerNormArgs& args, int layer, LayerPlace place) const;
   Status Multiply(const Pass& pass, int layer, GemmSite site, const void* input, void* output) const;
@@ -91,7 +89,6 @@ class Encoder {
   const int device_;
   AttentionPlan attention_;
   std::unique_ptr<Gemms> gemms_;
-  Persistent persistent_;
   std::atomic<int> kernels_{FASTBERT_KERNELS_FASTEST};
   bool can_quantize_ = false;  // the quantized kernels fit the model and the device
   int64_t min_quantized_rows_ = 0;

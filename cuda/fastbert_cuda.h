@@ -39,7 +39,6 @@ typedef enum {
 typedef enum {
   FASTBERT_KERNELS_FASTEST = 0,
   FASTBERT_KERNELS_LAYERS,
-  FASTBERT_KERNELS_PERSISTENT,
   FASTBERT_KERNELS_FUSED
 } FastBertKernels;
 
@@ -209,10 +208,9 @@ typedef struct {
 FASTBERT_API FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stream);
 
 // For tests and benchmarks: which kernels forward uses from now on. FASTEST, the default, chooses by the number of tokens; LAYERS
-// takes a launch for each step; PERSISTENT one launch for all layers, wherever it is supported: Hopper, float16 or bfloat16 without
-// quantization, post-LN, head size 32 or 64, hidden and inner size multiples of 64 and at most 1024 and 4096, at most 1,024 tokens;
-// FUSED products with LayerNorm in their epilogues, wherever they are supported: as for PERSISTENT, but with one output layer, any
-// number of tokens, head sizes that are multiples of 8, and any hidden and inner sizes that are multiples of 64.
+// takes products of cuBLASLt and LayerNorms of their own; FUSED products with LayerNorm in their epilogues, wherever they are
+// supported: Hopper, float16 or bfloat16, post-LN, head sizes that are multiples of 8, hidden and inner sizes that are multiples of
+// 64, and no quantized products for so many rows.
 FASTBERT_API FastBertStatus fastbert_cuda_choose_kernels(FastBertCudaEncoder* encoder, int32_t kernels);
 
 // What this library works with: the CUDA runtime linked into it and the newest CUDA that the driver supports (0: no driver), both as

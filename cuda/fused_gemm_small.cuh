@@ -47,9 +47,6 @@ struct SmallGemm {
   }
 };
 
-__device__ __forceinline__ void ClusterArrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
-__device__ __forceinline__ void ClusterWait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
-
 // The address, in a cluster's shared memory, of what is at `address` in this block's and in block `rank`'s.
 __device__ __forceinline__ uint32_t AddressAt(uint32_t address, uint32_t rank) {
   uint32_t remote;

@@ -1,5 +1,8 @@
 #include "cuda/gemm.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "cuda/gemm_bucket.h"
 #include "cuda/gemm_table.h"
 
@@ -129,6 +132,13 @@ Status Gemms::CreateDesc(GemmSite site, const void* bias, LtMatmulDesc* desc) co
                                    "cublasLtMatmulDescSetAttribute(EPILOGUE)"));
   return LtError(api_->MatmulDescSetAttribute(*desc, kLtDescBiasPointer, &bias, sizeof(bias)),
                  "cublasLtMatmulDescSetAttribute(BIAS_POINTER)");
+}
+
+bool Gemms::tuned(int64_t num_rows) const {
+  int index;
+  int64_t last;
+  FindBucket(num_rows, &index, &last);
+  return std::all_of(std::begin(tuned_), std::end(tuned_), [&](const auto& site) { return site[index].load(std::memory_order_acquire); });
 }
 
 Status Gemms::PrepareLayer(const void* qkv_bias, const void* intermediate_bias, GemmLayer* layer) const {

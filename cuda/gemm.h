@@ -64,6 +64,8 @@ class Gemms {
   bool fuses_activation() const { return epilogue_[kGemmIntermediate] != kLtEpilogueDefault; }
   // Grows when another algorithm takes a bucket's place; CUDA graphs captured before then still hold the old one.
   int64_t generation() const { return generation_.load(std::memory_order_acquire); }
+  // Whether the algorithms of all four products have been timed for about so many rows, here or for a loaded table.
+  bool tuned(int64_t num_rows) const;
   // Bytes of scratch memory that Run needs.
   size_t workspace_bytes() const { return workspace_bytes_; }
 

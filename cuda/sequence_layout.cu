@@ -32,13 +32,11 @@ struct MaskChunk {
   uint32_t bits[kMaskWordsPerLaunch];
 };
 
-// One block a sequence, and one more for the empty tiles and the counter. padded_row is null when the maps come from a mask, or
+// One block a sequence, and one more for the empty tiles. padded_row is null when the maps come from a mask, or
 // are not needed.
 __global__ void FillSequencesKernel(const __grid_constant__ SequenceChunk chunk, int seq_len, int tile_size, int32_t* padded_row,
-                                    int32_t* token, AttentionTile* tiles, int first_empty, int end_empty,
-                                    uint32_t* counter) {
+                                    int32_t* token, AttentionTile* tiles, int first_empty, int end_empty) {
   if (blockIdx.x + 1 == gridDim.x) {
-    if (counter != nullptr && threadIdx.x == 0) *counter = 0;
     for (int i = first_empty + threadIdx.x; i < end_empty; i += blockDim.x) tiles[i] = {0, 0, 0, 0};
     return;
   }
@@ -158,7 +156,7 @@ Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile
     const bool last = first + count == batch;
     FillSequencesKernel<<<count + 1, 128, 0, stream>>>(
         chunk, layout->seq_len, tile_size, maps_from_lengths ? layout->padded_row : nullptr, layout->token, layout->tiles,
-        last ? num_tiles : 0, last ? layout->tile_slots : 0, layout->counter);
+        last ? num_tiles : 0, last ? layout->tile_slots : 0);
     FASTBERT_RETURN_IF_ERROR(LaunchStatus("FillSequencesKernel"));
   }
   if (!layout->dense && mask != nullptr) return FillFromMask(mask, *layout, stream);

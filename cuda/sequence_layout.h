@@ -31,7 +31,6 @@ struct SequenceLayout {
   int32_t* padded_row = nullptr;   // [num_tokens]: token -> row of [B * S]
   int32_t* token = nullptr;        // [B * S]: row -> token, or -1 where the row is padding
   AttentionTile* tiles = nullptr;  // [num_tiles], longest sequences first
-  uint32_t* counter = nullptr;     // null, or one number that is set to zero: the persistent kernel's barrier
   int tile_slots = 0;              // entries of `tiles` to fill, at least num_tiles; those behind num_tiles become empty
 };
 

@@ -5,8 +5,8 @@
     python tools/profile_encoder.py --model large --dtype bfloat16 --tune --json profile.json
 
 Needs a GPU, its driver and our library; no PyTorch and no TensorFlow. The steps are those of the layer loop in ordinary launches:
-what the library does in another way (for few tokens: a CUDA graph or one persistent kernel) has no steps to be seen from outside,
-and its time is given beside them. Each step's launches are in an NVTX range for an external profiler (nsys profile python ...).
+a pass that runs in another way (as a CUDA graph, or with LayerNorm in the products' epilogues) has its time given beside them. Each
+step's launches are in an NVTX range for an external profiler (nsys profile python ...).
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> None:
             encoder.tune(rows)
         result = profile(gpu, encoder, lengths, seq_len, remove_padding=not args.padded)
         print(f"\n{batch} x {seq_len}, {sum(lengths)} tokens, {'padding kept' if args.padded else 'padding removed'}")
-        calls, kernel, graph = (1e3 * ms for ms in (result.calls_ms, result.persistent_ms, result.layers_ms))
-        print(f"one call: {calls:.1f} us as the library runs it, {kernel:.1f} us as one kernel where there is one for it,")
-        print(f"{graph:.1f} us as a CUDA graph of the steps ({1e3 * result.event_ms:.1f} us of measuring were taken off each)\n")
+        calls, fused, graph = (1e3 * ms for ms in (result.calls_ms, result.fused_ms, result.layers_ms))
+        print(f"one call: {calls:.1f} us as the library runs it, {fused:.1f} us as a CUDA graph of the fused kernels where they fit,")
+        print(f"{graph:.1f} us as one of the steps ({1e3 * result.event_ms:.1f} us of measuring were taken off each)\n")
         print(markdown(result, layers, ceilings))
         work = {"batch": batch, "seq_len": seq_len, "tokens": sum(lengths), "padded": args.padded, "tuned": args.tune}
         records.append({**work, **dataclasses.asdict(result)})

@@ -1,8 +1,8 @@
 """Ours through the C ABI, without TensorFlow. Times by CUDA events.
 
 "calls": forward passes queued one behind the other, as a program makes them; the library decides by the number of tokens how a
-pass runs (ordinary launches, a CUDA graph of its own, one persistent kernel). "CUDA graph": the same captured by the caller and
-replayed. "layers": the same, but never as one kernel. "tuned": after fastbert_cuda_tune. Quantized: 8-bit products where they
+pass runs (ordinary launches or a CUDA graph of its own, fused kernels or not). "CUDA graph": the same captured by the caller and
+replayed. "layers": the same, but never with fused kernels. "tuned": after fastbert_cuda_tune. Quantized: 8-bit products where they
 pay, with ranges that hold all of the checked sequences' values.
 """
 

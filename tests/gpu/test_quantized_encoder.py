@@ -35,10 +35,11 @@ SMALL = EncoderConfig(num_layers=2, num_heads=4, size_per_head=32, inner_size=51
 HAS_KERNELS = torch.cuda.get_device_capability() == (9, 0)
 
 
-def run(case: Case, layers, ranges, inputs: torch.Tensor) -> torch.Tensor:
+def run(case: Case, layers, ranges, inputs: torch.Tensor, kernels: str = "fastest") -> torch.Tensor:
     """Passes on poisoned memory; checks what must hold exactly."""
     config, mask = case.config, mask_of(case)
     encoder = CudaEncoder(config)
+    encoder.choose_kernels(kernels)
     packed = guarded(encoder.packed_bytes())
     weights = PackedWeights(encoder, layers, packed, ranges)
     shape = ((config.num_layers,) if config.all_layers else ()) + tuple(inputs.shape)
@@ -147,18 +148,47 @@ def test_usual_models(mode: str, shape: tuple[int, int, int]) -> None:
     check_accuracy(case, run(case, quantized, ranges, inputs), layers, quantized, ranges, inputs, mask)
 
 
+def dequantize(case: Case, layers, quantized, ranges) -> None:
+    """Puts what the quantized kernels stand for in the places of the layers' own."""
+    for layer, original, r in zip(layers, quantized, ranges):
+        for name in cuda_encoder.KERNEL_NAMES if case.config.quantization != "fp8" else ():
+            layer[name] = (original[name].float() * (r[name] / 127.0)).to(case.config.dtype)
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_few_rows_run_on_dequantized_kernels(mode: str) -> None:
+@pytest.mark.parametrize("kernels", ["fastest", "fused", "layers"])
+def test_few_rows_run_on_dequantized_kernels(mode: str, kernels: str) -> None:
     config = dataclasses.replace(SMALL, quantization=mode)
     case = Case(3, config, 2, 9, (9, 1), False, True)
     layers, quantized, ranges, inputs, mask = prepare(case)
     assert not CudaEncoder(config).runs_quantized(10)
-    got = run(case, quantized, ranges, inputs)
-    if mode != "fp8":
-        for layer, original, r in zip(layers, quantized, ranges):
-            for name in cuda_encoder.KERNEL_NAMES:
-                layer[name] = (original[name].float() * (r[name] / 127.0)).to(config.dtype)
+    got = run(case, quantized, ranges, inputs, kernels)
+    dequantize(case, layers, quantized, ranges)
     assert relative_error(got, reference(config, layers, inputs, mask)) < 1e-2
+
+
+@pytest.mark.skipif(not HAS_KERNELS, reason="the fused products need compute capability 9.0")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("all_layers", [False, True])
+def test_few_rows_take_the_fused_kernels(mode: str, dtype: torch.dtype, all_layers: bool) -> None:
+    """As a float model's rows do, bit for bit, given the dequantized kernels."""
+    config = EncoderConfig(3, 12, 64, 3072, dtype=dtype, quantization=mode, all_layers=all_layers)
+    case = Case(8, config, 3, 70, (70, 1, 33), False, True)
+    layers, quantized, ranges, inputs, _ = prepare(case)
+    got = {kernels: run(case, quantized, ranges, inputs, kernels) for kernels in ("fastest", "fused", "layers")}
+    assert torch.equal(got["fastest"], got["fused"]) and not torch.equal(got["fastest"], got["layers"])
+    dequantize(case, layers, quantized, ranges)
+    plain = dataclasses.replace(case, config=dataclasses.replace(config, quantization="none"))
+    assert torch.equal(got["fastest"], run(plain, layers, None, inputs))
+
+
+@pytest.mark.skipif(not HAS_KERNELS, reason="the quantized products need compute capability 9.0")
+def test_quantized_passes_are_not_fused() -> None:
+    config = dataclasses.replace(SMALL, quantization="int8_mode1", min_quantized_rows=1)
+    case = Case(9, config, 2, 40, (40, 11), False, True)
+    _, quantized, ranges, inputs, _ = prepare(case)
+    assert torch.equal(run(case, quantized, ranges, inputs, "fused"), run(case, quantized, ranges, inputs))
 
 
 @pytest.mark.parametrize(

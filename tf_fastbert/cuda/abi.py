@@ -13,7 +13,7 @@ ACTIVATIONS = {"gelu_tanh": 0, "gelu_erf": 1, "relu": 2}
 LAYER_NORMS = {"post": 0, "pre": 1}
 PRECISIONS = {"default": 0, "tf32": 1}
 QUANTIZATIONS = {"none": 0, "int8_mode1": 1, "int8_mode2": 2, "fp8": 3}
-KERNELS = {"fastest": 0, "layers": 1, "persistent": 2, "fused": 3}
+KERNELS = {"fastest": 0, "layers": 1, "fused": 2}
 STEP_NAMES = (  # FastBertStepKind
     "nothing",
     "layout",

@@ -191,8 +191,8 @@ class GpuEncoder:
         return self.gpu.download(batch.output, batch.shape, STORAGE[self.config.dtype])
 
     def choose_kernels(self, kernels: str) -> None:
-        """Which kernels passes use from now on: "fastest" (the default), "layers", a launch for each step, or "persistent", one
-        kernel for all, where that is supported."""
+        """Which kernels passes use from now on: "fastest" (the default), "layers", products and LayerNorms of their own, or "fused",
+        LayerNorms in the products' epilogues, where that is supported."""
         abi.check(abi.library().fastbert_cuda_choose_kernels(self.handle, abi.KERNELS[kernels]))
 
     def tune(self, num_tokens: int) -> None:

@@ -35,14 +35,14 @@ class StepTime:
 class Profile:
     """steps: by kind, in the order of a layer; layers: milliseconds by layer and kind; event_ms: what measuring added to each
     step, already subtracted; calls_ms: one pass among others as the library runs it; layers_ms: as a CUDA graph of the steps;
-    persistent_ms: as one kernel; about the same as layers_ms where the library has none for this batch."""
+    fused_ms: likewise with LayerNorm in the products' epilogues; about the same as layers_ms where the library has none for it."""
 
     steps: list[StepTime]
     layers: list[dict[str, float]]
     event_ms: float
     calls_ms: float
     layers_ms: float
-    persistent_ms: float
+    fused_ms: float
 
 
 def step_work(config: EncoderConfig, name: str, rows: int, lengths: Sequence[int]) -> tuple[float, float]:
@@ -76,7 +76,7 @@ def profile(
         encoder.forward(batch)
     calls_ms = gpu.median_ms(lambda: encoder.forward(batch))
     graph_ms = {}
-    for kernels in ("persistent", "layers"):
+    for kernels in ("fused", "layers"):
         encoder.choose_kernels(kernels)
         graph_ms[kernels] = gpu.median_ms(gpu.capture(lambda: encoder.forward(batch)))
     runs = []
@@ -103,7 +103,7 @@ def profile(
     for name, times in totals.items():
         flops, moved = step_work(config, name, rows, lengths)
         steps.append(StepTime(name, len(times), sum(times), flops * len(times), moved * len(times)))
-    return Profile(steps, layers, event_ms, calls_ms, graph_ms["layers"], graph_ms["persistent"])
+    return Profile(steps, layers, event_ms, calls_ms, graph_ms["layers"], graph_ms["fused"])
 
 
 def markdown(result: Profile, num_layers: int, ceilings: Ceilings | None) -> str:
