@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.shapes import MODELS, spread_lengths
+from benchmarks.shapes import MODELS, sample_lengths, spread_lengths
 from tf_fastbert.cuda.abi import WEIGHT_NAMES, weight_shape
 
 STORAGE = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
@@ -44,10 +44,11 @@ class Row:
 
     batch: int
     seq_len: int
+    given: tuple[int, ...] | None = None  # lengths that were asked for
 
     @cached_property
     def lengths(self) -> list[int]:
-        return spread_lengths(self.batch, self.seq_len)
+        return spread_lengths(self.batch, self.seq_len) if self.given is None else list(self.given)
 
     @property
     def tokens(self) -> int:
@@ -93,9 +94,21 @@ class Case:
     options: dict[str, Any]  # of the command line, for the workers
 
     @classmethod
-    def write(cls, folder: pathlib.Path, model: str, dtype: str, rows: list[tuple[int, int]], options: dict[str, Any]) -> Case:
-        """Draws random weights and inputs, of such a scale that activations stay near one, and computes the references."""
-        case = cls(folder, model, dtype, tuple(Row(*row) for row in rows), options)
+    def write(
+        cls,
+        folder: pathlib.Path,
+        model: str,
+        dtype: str,
+        rows: list[tuple[int, int]],
+        options: dict[str, Any],
+        lengths: list[int] | None = None,
+    ) -> Case:
+        """Draws random weights and inputs, of such a scale that activations stay near one, and computes the references.
+
+        lengths: those that the rows' own are sampled from; None: spread_lengths.
+        """
+        given = [None if lengths is None else tuple(sample_lengths(lengths, *row)) for row in rows]
+        case = cls(folder, model, dtype, tuple(Row(*row, some) for row, some in zip(rows, given)), options)
         rng = np.random.default_rng(0)
         layers, _, _, _ = MODELS[model]
         size = sum(int(np.prod(shape)) for shape in case.weight_shapes().values())
@@ -113,14 +126,15 @@ class Case:
             values = rng.standard_normal((row.batch, row.seq_len, case.hidden_size), np.float32)
             np.save(folder / f"{row.name}_input.npy", store(values, dtype))
         case._write_references()
-        job = {"model": model, "dtype": dtype, "rows": rows, "options": options}
+        job = {"model": model, "dtype": dtype, "rows": rows, "lengths": given, "options": options}
         (folder / "job.json").write_text(json.dumps(job))
         return case
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Case:
         job = json.loads((folder / "job.json").read_text())
-        return cls(folder, job["model"], job["dtype"], tuple(Row(*row) for row in job["rows"]), job["options"])
+        rows = [Row(*row, None if some is None else tuple(some)) for row, some in zip(job["rows"], job["lengths"])]
+        return cls(folder, job["model"], job["dtype"], tuple(rows), job["options"])
 
     @property
     def num_heads(self) -> int:

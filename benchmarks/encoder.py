@@ -3,10 +3,12 @@
     python benchmarks/encoder.py
     python benchmarks/encoder.py --rows 1x32,8x128 --peers fastbert,torch_packed
     python benchmarks/encoder.py --model large --dtype bfloat16 --padded --out results
+    python benchmarks/encoder.py --model large --rows 128x384 --lengths_file squad_lengths.txt --quantization int8_mode2
 
 Every implementation's output is compared with a float64 encoder before it is timed, and the outputs with each other. Lengths
-are spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of a padded batch is padding; T is the
-number of valid tokens. Times are medians by CUDA events; inside TensorFlow and JAX, of a loop on the device.
+are spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of a padded batch is padding, or they
+are a sample of --lengths_file's; T is the number of valid tokens. Times are medians by CUDA events; inside TensorFlow and JAX, of a
+loop on the device.
 
 A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not
 installed is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights,
@@ -36,7 +38,7 @@ from benchmarks.case import LIMITS, Case, relative_error  # noqa: E402
 from benchmarks.peers import FAMILIES  # noqa: E402
 from benchmarks.plot import save_plot  # noqa: E402
 from benchmarks.report import Report, is_quantized  # noqa: E402
-from benchmarks.shapes import MODELS, ROWS, parse_rows  # noqa: E402
+from benchmarks.shapes import MODELS, ROWS, parse_lengths, parse_rows  # noqa: E402
 from tf_fastbert.cuda.ceilings import Ceilings  # noqa: E402
 
 QUANTIZATIONS = ("int8_mode1", "int8_mode2", "fp8")
@@ -57,6 +59,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=lambda text: text.split(","),
         default=list(PEERS),
         help=f"which of {', '.join((*PEERS, *CHEAP))} (default: all; the last two are the parts that need no compilation)",
+    )
+    parser.add_argument(
+        "--lengths_file",
+        type=parse_lengths,
+        metavar="FILE",
+        help="one length a line: each batch's lengths are a sample of these, cut to its S; also prints examples a second",
     )
     parser.add_argument("--padded", action="store_true", help="also time ours with padding kept")
     parser.add_argument("--no_tune", dest="tune", action="store_false", help="do not also time ours after tuning the products")
@@ -186,7 +194,8 @@ def run_families(case: Case, families: list[str], args: argparse.Namespace) -> R
     devices = list(dict.fromkeys(device for device, _ in header))
     titles = [f"{', '.join(devices) or 'nothing ran'}; BERT-{case.model}, {case.dtype}; milliseconds, medians"]
     titles += [versions for _, versions in header]
-    return Report(case.model, case.dtype, [(r.batch, r.seq_len) for r in case.rows], titles, results, ceilings, notes)
+    given = {(r.batch, r.seq_len): r.lengths for r in case.rows if r.given is not None}
+    return Report(case.model, case.dtype, [(r.batch, r.seq_len) for r in case.rows], titles, results, ceilings, notes, given)
 
 
 def main() -> None:
@@ -201,7 +210,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     options["live"] = str(args.out.resolve() / "encoder_live.jsonl")
     with tempfile.TemporaryDirectory(prefix="encoder_benchmark_") as folder:
-        case = Case.write(pathlib.Path(folder), args.model, args.dtype, args.rows, options)
+        case = Case.write(pathlib.Path(folder), args.model, args.dtype, args.rows, options, args.lengths_file)
         report = run_families(case, families, args)
     common = {
         "device": report.header[0].split(";")[0],

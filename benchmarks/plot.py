@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 
 from benchmarks.report import Report, is_ours
-from benchmarks.shapes import spread_lengths
 
 
 def save_plot(report: Report, path: pathlib.Path) -> None:
@@ -20,8 +19,8 @@ def save_plot(report: Report, path: pathlib.Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 6), dpi=120)
-    rows = sorted(report.rows, key=lambda row: (sum(spread_lengths(*row)), row))
-    tokens = {row: sum(spread_lengths(*row)) for row in rows}
+    rows = sorted(report.rows, key=lambda row: (sum(report.lengths_of(row)), row))
+    tokens = {row: sum(report.lengths_of(row)) for row in rows}
     lines = dict.fromkeys((r["name"], r["padded"]) for r in report.results)
     for name, padded in lines:
         best = {}

@@ -34,7 +34,8 @@ class Report:
     """All results of one run.
 
     header: lines of text for the top (device, versions); results: of all families; ceilings: None where they could not be
-    measured; notes: lines for the end, such as what is not installed.
+    measured; notes: lines for the end, such as what is not installed; lengths: of the rows' sequences, where they were given: then
+    the table also says how many sequences a second each implementation runs.
     """
 
     model: str
@@ -44,6 +45,11 @@ class Report:
     results: list[Result]
     ceilings: Ceilings | None
     notes: list[str]
+    lengths: dict[tuple[int, int], list[int]] = dataclasses.field(default_factory=dict)
+
+    def lengths_of(self, row: tuple[int, int]) -> list[int]:
+        """Valid tokens of each sequence of a row."""
+        return self.lengths.get(row) or spread_lengths(*row)
 
     def of_row(self, row: tuple[int, int]) -> list[Result]:
         return [r for r in self.results if tuple(r["row"]) == tuple(row)]
@@ -52,7 +58,7 @@ class Report:
         """The least time at the measured ceilings, padding removed or not."""
         if self.ceilings is None:
             return None
-        lengths = [row[1]] * row[0] if padded else spread_lengths(*row)
+        lengths = [row[1]] * row[0] if padded else self.lengths_of(row)
         return self.ceilings.milliseconds(*encoder_work(self.model, lengths, 4 if self.dtype in ("float32", "tf32") else 2))
 
     def best(self, row: tuple[int, int], ours: bool, padded_only: bool = False) -> Result | None:
@@ -80,7 +86,7 @@ class Report:
             times = {(r["name"], r["mode"], r["padded"]): r.get("milliseconds") for r in self.of_row(row)}
             ours, peer, floor = self.best(row, True), self.best(row, False), self.floor_ms(row)
             target = TARGETS.get((self.model, self.dtype), {}).get(tuple(row))
-            cells = [str(row[0]), str(row[1]), str(sum(spread_lengths(*row))), _number(floor)]
+            cells = [str(row[0]), str(row[1]), str(sum(self.lengths_of(row))), _number(floor)]
             cells += [_number(times.get(column)) for column in columns]
             cells += [_number(peer and peer["milliseconds"]), _ratio(ours, peer)]
             cells += [_ratio(ours, floor and {"milliseconds": floor}), _number(target, 2)]
@@ -88,8 +94,20 @@ class Report:
                 ratio = _ratio(self.best(row, True, True), self.best(row, False, True))
                 cells += [_number(self.floor_ms(row, padded=True)), ratio]
             lines.append("| " + " | ".join(cells) + " |")
-        lines += ["", *(f"- {note}" for note in [*self.notes, *self._missing(), *self._errors()])]
+        lines += ["", *(f"- {note}" for note in [*self.notes, *self._examples(), *self._missing(), *self._errors()])]
         return "\n".join(lines)
+
+    def _examples(self) -> list[str]:
+        """Sequences a second, of the rows whose lengths were given."""
+        lines = []
+        for row in self.lengths:
+            rates = [
+                f"{1e3 * row[0] / r['milliseconds']:,.0f} ({_title(r['name'], r['mode'], r['padded'])})"
+                for r in self.of_row(row)
+                if "milliseconds" in r
+            ]
+            lines.append(f"examples a second at {row[0]}x{row[1]}: {', '.join(rates) or 'none timed'}")
+        return lines
 
     def _missing(self) -> list[str]:
         reasons: dict[tuple[str, str], list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 
 MODELS = {  # layers, heads, size per head, inner size
     "base": (12, 12, 64, 3072),
@@ -17,6 +18,26 @@ def spread_lengths(batch: int, seq_len: int) -> list[int]:
         return [max(1, seq_len // 2)]
     first, last = max(1, seq_len // 8), seq_len - seq_len // 8
     return [round(first + (last - first) * b / (batch - 1)) for b in range(batch)]
+
+
+def parse_lengths(path: str) -> list[int]:
+    """A file's lengths, one a line, as on a command line. Raises argparse.ArgumentTypeError with the line that is none."""
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not (line.strip().isdigit() and int(line) > 0):
+            raise argparse.ArgumentTypeError(f"{path}, line {number}: {line!r} is not a length (a whole number of at least 1)")
+    if not lines:
+        raise argparse.ArgumentTypeError(f"{path} is empty")
+    return [int(line) for line in lines]
+
+
+def sample_lengths(lengths: list[int], batch: int, seq_len: int) -> list[int]:
+    """A batch like the whole: the lengths at `batch` evenly spaced ranks, none above seq_len."""
+    ranked = sorted(lengths)
+    return [min(seq_len, ranked[len(ranked) * (2 * b + 1) // (2 * batch)]) for b in range(batch)]
 
 
 # BERT's usual batches, and what the encoder is to reach on an H100 with padding removed: (batch, seq_len) -> milliseconds.

@@ -40,6 +40,20 @@ def test_without_a_gpu(fake_cuda: FakeCuda, tmp_path) -> None:
     assert "- no floor: cuInit: CUDA_ERROR_NO_DEVICE" in result.stdout
 
 
+def test_lengths_of_a_file(fake_cuda: FakeCuda, tmp_path) -> None:
+    file = tmp_path / "lengths.txt"
+    file.write_text("".join(f"{n}\n" for n in range(1, 33)))
+    result = fake_cuda.run(
+        PROGRAM, "--model=minilm", "--rows=4x16", "--peers=fastbert", f"--lengths_file={file}", f"--out={tmp_path}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"| 4 | 16 | {5 + 13 + 16 + 16} |" in result.stdout  # the ranks in the middle of each quarter, cut to S
+    assert "- examples a second at 4x16: none timed" in result.stdout  # the stand-in's outputs are wrong
+    file.write_text("12\n0\n")
+    result = fake_cuda.run(PROGRAM, f"--lengths_file={file}")
+    assert result.returncode == 2 and "lengths.txt, line 2: '0' is not a length" in result.stderr
+
+
 def test_an_interpreter_that_is_not_there(fake_cuda: FakeCuda, tmp_path) -> None:
     python = "--python=torch=/no/such/python"
     result = fake_cuda.run(PROGRAM, "--model=minilm", "--rows=1x8", "--peers=torch_packed", python, f"--out={tmp_path}")
@@ -52,6 +66,7 @@ def test_bad_arguments(fake_cuda: FakeCuda) -> None:
         ("--peers=torhc", "'torhc' is none of"),
         ("--python=torch", "is not FAMILY=INTERPRETER"),
         ("--quantization=int8", "'int8' is none of int8_mode1, int8_mode2, fp8"),
+        ("--lengths_file=/no/such/file", "/no/such/file cannot be read"),
     ):
         result = fake_cuda.run(PROGRAM, argument)
         assert result.returncode == 2 and message in result.stderr

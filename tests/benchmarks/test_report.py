@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from benchmarks.plot import save_plot
@@ -49,6 +51,15 @@ def test_table(report: Report) -> None:
     assert "- jax: not installed (no module)" in lines
     assert "- ours, calls, not timed at 1x32: its output differs from the reference by 1.0e+00" in lines
     assert "- outputs against each other: at most 2.0e-03 apart" in lines
+
+
+def test_given_lengths_count_in_work_and_give_examples_a_second(report: Report) -> None:
+    given = dataclasses.replace(report, lengths={(8, 128): [10] * 8})
+    lines = given.markdown().splitlines()
+    assert "| 8 | 128 | 80 |" in lines[4]
+    assert given.floor_ms((8, 128)) < report.floor_ms((8, 128))
+    assert "20,000 (ours, calls), 22,222 (ours, CUDA graph)" in next(line for line in lines if "examples a second" in line)
+    assert "examples a second" not in report.markdown()
 
 
 def test_plot(report: Report, tmp_path) -> None:
