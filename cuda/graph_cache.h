@@ -3,7 +3,7 @@
 // A forward pass is some ninety launches; below a few thousand tokens the host needs longer to queue them than the GPU to run
 // them. A graph is one launch. It holds addresses and sizes, so its key is everything that the captured launches depend on:
 // TensorFlow's allocator hands out the same addresses again in a steady loop, token counts are rounded up to a bucket (see
-// encoder.cc), and lengths are read from device memory that is filled before the graph starts. A key is captured when it is seen
+// encoder_pass.h), and lengths are read from device memory that is filled before the graph starts. A key is captured when it is seen
 // for the second time, so that calls which never repeat pay nothing.
 #ifndef TF_FASTBERT_CUDA_GRAPH_CACHE_H_
 #define TF_FASTBERT_CUDA_GRAPH_CACHE_H_
