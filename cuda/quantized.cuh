@@ -52,11 +52,13 @@ struct Quantizer<Int8> {
     }
     return {__byte_perm(bits[0], bits[1], 0x6420), __byte_perm(bits[2], bits[3], 0x6420)};
   }
+  // A byte with its sign flipped, put into the lowest bits of 2^23, is 2^23 + 128 + x: a permutation and a sum, where a conversion
+  // takes as long as four of them.
   static __device__ __forceinline__ void Unpack8(uint2 bits, float (&v)[8]) {
+    const uint32_t flipped[2] = {bits.x ^ 0x80808080u, bits.y ^ 0x80808080u};
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      v[i] = static_cast<float>(static_cast<int8_t>(bits.x >> (8 * i)));
-      v[i + 4] = static_cast<float>(static_cast<int8_t>(bits.y >> (8 * i)));
+    for (int i = 0; i < 8; ++i) {
+      v[i] = __uint_as_float(__byte_perm(flipped[i / 4], 0x4B000000u, 0x7440 + i % 4)) - 8388736.0f;
     }
   }
 };

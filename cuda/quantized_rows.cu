@@ -6,6 +6,8 @@
 // them. Writing the quantized copy here costs one byte a value; a pass of its own would cost three.
 #include "cuda/quantized_rows.h"
 
+#include <type_traits>
+
 #include "cuda/dependent_launch.cuh"
 #include "cuda/quantized.cuh"
 #include "cuda/row_sum.cuh"
@@ -16,26 +18,40 @@ namespace cuda {
 namespace {
 
 constexpr int kRowsInBlock = 4;
-constexpr int64_t kEarlyRows = 8192;
 
-// Eight values of the stream: of type T, or int8 times `step`.
+// Eight values of the stream as they lie in memory: of type T, or int8.
 template <typename T, bool kInt8>
-__device__ __forceinline__ void LoadStream(const void* from, int64_t element, float step, float (&values)[8]) {
-  if constexpr (kInt8) {
-    Quantizer<Int8>::Unpack8(*reinterpret_cast<const uint2*>(static_cast<const char*>(from) + element), values);
+using StreamBits = std::conditional_t<kInt8, uint2, uint4>;
+
+template <typename T, bool kInt8>
+__device__ __forceinline__ StreamBits<T, kInt8> LoadStream(const void* from, int64_t element) {
+  return *reinterpret_cast<const StreamBits<T, kInt8>*>(static_cast<const char*>(from) + element * (kInt8 ? 1 : sizeof(T)));
+}
+
+// int8 values count `step` each.
+template <typename T>
+__device__ __forceinline__ void UnpackStream(const uint4& bits, float, float (&values)[8]) {
+  LoadVector(reinterpret_cast<const T*>(&bits), values);
+}
+template <typename T>
+__device__ __forceinline__ void UnpackStream(const uint2& bits, float step, float (&values)[8]) {
+  Quantizer<Int8>::Unpack8(bits, values);
 #pragma unroll
-    for (float& x : values) x *= step;
-  } else {
-    LoadVector(static_cast<const T*>(from) + element, values);
-  }
+  for (float& x : values) x *= step;
 }
 
 template <typename Format>
+__device__ __forceinline__ void StoreQuantized(void* to, int64_t element, const __half2 (&values)[4]) {
+  *reinterpret_cast<uint2*>(static_cast<char*>(to) + element) = Quantizer<Format>::Pack8(values);
+}
+
+// Rounded by way of float16, in pairs: see Quantizer.
+template <typename Format>
 __device__ __forceinline__ void StoreQuantized(void* to, int64_t element, const float (&values)[8], float scale) {
-  float scaled[8];
+  __half2 scaled[4];
 #pragma unroll
-  for (int i = 0; i < 8; ++i) scaled[i] = values[i] * scale;
-  *reinterpret_cast<uint2*>(static_cast<char*>(to) + element) = Quantizer<Format>::Pack8(scaled);
+  for (int i = 0; i < 4; ++i) scaled[i] = __floats2half2_rn(values[2 * i] * scale, values[2 * i + 1] * scale);
+  StoreQuantized<Format>(to, element, scaled);
 }
 
 template <typename T>
@@ -49,9 +65,10 @@ __device__ __forceinline__ void LoadParameter(const uint4& early, const void* pa
   LoadVector(reinterpret_cast<const T*>(&bits), values);
 }
 
-// A warp takes a row; a lane holds at most kVectors times eight columns. kEarly: bias, gamma and beta are loaded while the previous
+// A warp takes a row; a lane holds at most kVectors times eight columns. kOnly8: nothing but the quantized rows is wanted, so gamma and
+// beta are applied in pairs of float16, as they are rounded to 8 bits next. kEarly: bias, gamma and beta are loaded while the previous
 // kernel still runs.
-template <typename T, typename Format, bool kInt8, int kVectors, bool kEarly>
+template <typename T, typename Format, bool kInt8, int kVectors, bool kOnly8, bool kEarly = kVectors <= 4>
 __global__ void __launch_bounds__(32 * kRowsInBlock) QuantizedLayerNormKernel(const QuantizedLayerNormArgs args) {
   LetNextKernelStart();
   uint4 early_bias[kVectors], early_gamma[kVectors], early_beta[kVectors];
@@ -77,16 +94,25 @@ __global__ void __launch_bounds__(32 * kRowsInBlock) QuantizedLayerNormKernel(co
   }
 
   const int64_t offset = row * args.hidden;
+  // All loads come first: a store in between, to memory that they could read, would make the later ones wait.
+  StreamBits<T, kInt8> residual[kVectors], added[kVectors];
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int column = (threadIdx.x + i * 32) * 8;
+    if (column >= args.hidden) continue;
+    residual[i] = LoadStream<T, kInt8>(args.residual, offset + column);
+    if (args.projection != nullptr) added[i] = LoadStream<T, kInt8>(args.projection, offset + column);
+  }
   float x[kVectors][8];
   float sum = 0.0f;
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const int column = (threadIdx.x + i * 32) * 8;
     if (column >= args.hidden) continue;
-    LoadStream<T, kInt8>(args.residual, offset + column, args.residual_step, x[i]);
+    UnpackStream<T>(residual[i], args.residual_step, x[i]);
     if (args.projection != nullptr) {
       float projection[8];
-      LoadStream<T, kInt8>(args.projection, offset + column, args.projection_step, projection);
+      UnpackStream<T>(added[i], args.projection_step, projection);
 #pragma unroll
       for (int j = 0; j < 8; ++j) x[i][j] += projection[j];
     }
@@ -98,6 +124,7 @@ __global__ void __launch_bounds__(32 * kRowsInBlock) QuantizedLayerNormKernel(co
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) sum += x[i][j];
+    if (kOnly8) continue;
     if (args.sum != nullptr) StoreVector(static_cast<T*>(args.sum) + offset + column, x[i]);
     if (output != nullptr && args.output_is_sum) StoreVector(output + column, x[i]);
   }
@@ -122,11 +149,23 @@ __global__ void __launch_bounds__(32 * kRowsInBlock) QuantizedLayerNormKernel(co
     float gamma[8], beta[8];
     LoadParameter<T, kEarly>(early_gamma[i], args.gamma, column, gamma);
     LoadParameter<T, kEarly>(early_beta[i], args.beta, column, beta);
+    if constexpr (kOnly8) {
+      __half2 y[4];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) x[i][j] = x[i][j] * scale * gamma[j] + beta[j];
-    if (args.normalized != nullptr) StoreVector(static_cast<T*>(args.normalized) + offset + column, x[i]);
-    if (output != nullptr && !args.output_is_sum) StoreVector(output + column, x[i]);
-    if (args.quantized != nullptr) StoreQuantized<Format>(args.quantized, offset + column, x[i], args.quantize_scale);
+      for (int j = 0; j < 4; ++j) {
+        const __half2 normalized = __floats2half2_rn(x[i][2 * j] * scale, x[i][2 * j + 1] * scale);
+        const __half2 g = __floats2half2_rn(gamma[2 * j] * args.quantize_scale, gamma[2 * j + 1] * args.quantize_scale);
+        const __half2 b = __floats2half2_rn(beta[2 * j] * args.quantize_scale, beta[2 * j + 1] * args.quantize_scale);
+        y[j] = __hfma2(normalized, g, b);
+      }
+      StoreQuantized<Format>(args.quantized, offset + column, y);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) x[i][j] = x[i][j] * scale * gamma[j] + beta[j];
+      if (args.normalized != nullptr) StoreVector(static_cast<T*>(args.normalized) + offset + column, x[i]);
+      if (output != nullptr && !args.output_is_sum) StoreVector(output + column, x[i]);
+      if (args.quantized != nullptr) StoreQuantized<Format>(args.quantized, offset + column, x[i], args.quantize_scale);
+    }
   }
 }
 
@@ -137,12 +176,14 @@ cudaError_t LaunchLayerNormOf(const QuantizedLayerNormArgs& args, cudaStream_t s
   const dim3 block(32, kRowsInBlock);
   const auto launch = [&](auto kernel) { return LaunchDependent(kernel, blocks, block, 1, 0, stream, args); };
   const int vectors = (args.hidden + 255) / 256;
-  // Many rows hide the latency, and then registers are better spent on more of them.
-  const bool early = rows < kEarlyRows;
-  if (vectors <= 2) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 2, true>);
-  if (vectors <= 3 && early) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 3, true>);
+  // What mode 2 runs between the products.
+  if (kInt8 && args.quantized != nullptr && args.normalized == nullptr && args.output == nullptr && args.sum == nullptr) {
+    if (vectors <= 2) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 2, kInt8>);
+    if (vectors <= 3) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 3, kInt8>);
+    if (vectors <= 4) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 4, kInt8>);
+  }
+  if (vectors <= 2) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 2, false>);
   if (vectors <= 3) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 3, false>);
-  if (vectors <= 4 && early) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 4, true>);
   if (vectors <= 4) return launch(QuantizedLayerNormKernel<T, Format, kInt8, 4, false>);
   return launch(QuantizedLayerNormKernel<T, Format, kInt8, kMaxQuantizedHiddenSize / 256, false>);
 }
