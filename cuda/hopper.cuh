@@ -97,6 +97,22 @@ __device__ __forceinline__ void CopyBoxToBlocks(uint32_t to, const CUtensorMap* 
       : "memory");
 }
 
+// The other way: a box in shared memory, 128-byte aligned and made visible by FenceForWgmma, to (column, row); what lies beyond the
+// tensor is left out.
+__device__ __forceinline__ void StoreTile(const CUtensorMap* map, uint32_t from, int column, int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];\n cp.async.bulk.commit_group;" ::"l"(map),
+      "r"(from), "r"(column), "r"(row)
+      : "memory");
+}
+
+// Until all but the last kPending of this thread's StoreTile have read their boxes, or have stored them all.
+template <int kPending>
+__device__ __forceinline__ void WaitForStoresToRead() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
+}
+__device__ __forceinline__ void WaitForStores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
 // Both a multiple of 16.
 __device__ __forceinline__ void PrefetchToL2(const void* from, int bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");

@@ -6,8 +6,8 @@
 // tiles of 128 bytes of K with the tensor copy engine into a ring of stages; two warpgroups take turns with the block's tiles, so
 // that one computes with wgmma while the other is in its epilogue, which for K = 768 takes as long. The two blocks of a cluster lie
 // one below the other and share B: each loads half of it into both, as at 8 bits the L2 cache cannot deliver what the tensor cores
-// take. B's rows are permuted (QuantizedWeightColumn), so results go from registers to memory in whole 32-byte sectors without a
-// detour.
+// take. B's rows are permuted (QuantizedWeightColumn), so a thread has eight results side by side. They go through shared memory, from
+// where the copy engine stores them (quantized_gemm_epilogue.cuh).
 #ifndef TF_FASTBERT_CUDA_QUANTIZED_GEMM_CUH_
 #define TF_FASTBERT_CUDA_QUANTIZED_GEMM_CUH_
 
@@ -15,115 +15,59 @@
 #include "cuda/hopper.cuh"
 #include "cuda/quantized.cuh"
 #include "cuda/quantized_gemm.h"
+#include "cuda/quantized_gemm_epilogue.cuh"
 #include "cuda/quantized_gemm_kernels.h"
-#include "cuda/vector.cuh"
 
 namespace tf_fastbert {
 namespace cuda {
 
-template <int kN>
+template <typename Out, int kN>
 struct QuantizedGemmTile {
   static constexpr int kM = 128;
   static constexpr int kK = 128;  // bytes, and elements
   static constexpr int kInputBytes = kM * kK;
   static constexpr int kWeightBytes = kN * kK;
   static constexpr int kStageBytes = kInputBytes + kWeightBytes;
-  static constexpr int kMaxStages = 200 * 1024 / kStageBytes;
+  static constexpr int kParameterBytes = 2 * kN * 4;  // scale and bias of a tile: two for each warpgroup, taken in turns
+  static constexpr int kBoxBytes = 4 * 2 * ResultBox<Out, kN>::kBytes;  // of a warpgroup: two a warp
+  static constexpr int kFixedBytes = 1024 + 2 * (2 * kParameterBytes + kBoxBytes) + 64;
+  static constexpr int kMaxStages = (227 * 1024 - kFixedBytes) / (kStageBytes + 16);
   static constexpr int kStages = kMaxStages > 7 ? 7 : kMaxStages;
-  static constexpr int kParameterBytes = 2 * kN * 4;  // scale and bias of a warpgroup's tile
-  static constexpr int kSharedBytes = 1024 + kStages * (kStageBytes + 16) + 2 * kParameterBytes;
+  static constexpr int kSharedBytes = kFixedBytes + kStages * (kStageBytes + 16);
   static constexpr int kThreads = 384;
   static constexpr int kCopyRegisters = kN > 128 ? 24 : 40;  // a thread of the copying warpgroup, and of the others
   static constexpr int kRegisters = kN > 128 ? 240 : 232;
   static_assert(kN / 2 % 8 == 0 && kN % 32 == 0, "half the tile must be whole swizzle groups");
 };
 
-__device__ __forceinline__ __half2 FastTanh(__half2 x) {
-  uint32_t y;
-  asm("tanh.approx.f16x2 %0, %1;" : "=r"(y) : "r"(*reinterpret_cast<const uint32_t*>(&x)));
-  return *reinterpret_cast<const __half2*>(&y);
-}
-
-// scale * activation(v) in 8 bits. In pairs of float16 this takes two thirds of the instructions that float32 does, and for K = 768
-// the epilogue takes as long as the products; the error is a fiftieth of a step of the result.
-template <typename Format>
-__device__ __forceinline__ uint2 ActivateAndQuantize(const float (&v)[8], const Activator& a, float scale) {
-  __half2 y[4];
-  if (a.gelu) {
-    const float half = 0.5f * scale;
-    const __half2 c0 = __float2half2_rn(a.c0), c1 = __float2half2_rn(a.c1), c2 = __float2half2_rn(a.c2);
-    const __half2 max_square = __float2half2_rn(a.max_square);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const __half2 x = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
-      // Far below zero tanh is -1 and the result 0: with -inf here it would be inf - inf.
-      const __half2 scaled =
-          __hmax2(__floats2half2_rn(v[2 * i] * half, v[2 * i + 1] * half), __float2half2_rn(-65504.0f));
-      const __half2 square = __hmin2(__hmul2(x, x), max_square);
-      const __half2 tanh = FastTanh(__hmul2(x, __hfma2(square, __hfma2(square, c2, c1), c0)));
-      y[i] = __hfma2(scaled, tanh, scaled);
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) y[i] = __floats2half2_rn(v[2 * i] * scale, v[2 * i + 1] * scale);
-    if (a.relu) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) y[i] = __hmax2(y[i], __float2half2_rn(0.0f));
-    }
-  }
-  return Quantizer<Format>::Pack8(y);
-}
-
-// Results of one thread: for every 32 columns, eight of them side by side in two rows. parameters: scale[kN], then bias[kN] of the
-// tile, in shared memory: loading them here from global memory made the epilogue two or three times as long.
 template <typename Format, typename Out, int kN>
-__device__ __forceinline__ void StoreResults(const QuantizedGemmProblem& p, const float* parameters, const uint32_t (&d)[kN / 2],
-                                             int row, int column) {
-  const int lane = threadIdx.x % 4 * 8;
-#pragma unroll
-  for (int g = 0; g < kN / 32; ++g) {
-    if (column + g * 32 >= p.n) break;
-    float scale[8], bias[8];
-    LoadFloats(parameters + lane + g * 32, scale);
-    LoadFloats(parameters + kN + lane + g * 32, bias);
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (row + 8 * h >= p.m) continue;
-      float v[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const uint32_t sum = d[g * 16 + i / 2 * 4 + h * 2 + i % 2];
-        v[i] = Quantizer<Format>::Accumulated(sum) * scale[i] + bias[i];
-      }
-      Out* to = static_cast<Out*>(p.output) + static_cast<int64_t>(row + 8 * h) * p.n + column + lane + g * 32;
-      if constexpr (sizeof(Out) == 1) {
-        *reinterpret_cast<uint2*>(to) = ActivateAndQuantize<Format>(v, p.activation, p.output_scale);
-      } else {
-        StoreVector(to, v);
-      }
-    }
-  }
-}
-
-template <typename Format, typename Out, int kN>
-__global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
+__global__ void __launch_bounds__(QuantizedGemmTile<Out, kN>::kThreads, 1)
     QuantizedGemmKernel(const __grid_constant__ CUtensorMap input, const __grid_constant__ CUtensorMap weight,
-                        const QuantizedGemmProblem p) {
+                        const __grid_constant__ CUtensorMap output, const QuantizedGemmProblem p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using Tile = QuantizedGemmTile<kN>;
+  using Tile = QuantizedGemmTile<Out, kN>;
   extern __shared__ char unaligned[];
   const uint32_t shared = (SharedAddress(unaligned) + 1023) / 1024 * 1024;
-  const uint32_t full = shared + Tile::kStages * Tile::kStageBytes;  // barriers, one a stage: the tiles are there
+  const uint32_t boxes = shared + Tile::kStages * Tile::kStageBytes;
+  const uint32_t full = boxes + 2 * Tile::kBoxBytes;                 // barriers, one a stage: the tiles are there
   const uint32_t empty = full + Tile::kStages * 8;                   // the warpgroups of both blocks are done with them
+  const uint32_t ready = empty + Tile::kStages * 8;  // parameters: they are there, and used
+  const uint32_t used = ready + 32;
+  float* const parameters = reinterpret_cast<float*>(unaligned + (used + 32 - SharedAddress(unaligned)));
   const uint32_t rank = ClusterRank();
   if (threadIdx.x == 0) {
     for (int s = 0; s < Tile::kStages; ++s) {
       BarrierInit(full + s * 8, 1);
       BarrierInit(empty + s * 8, 2);
     }
+    for (int i = 0; i < 4; ++i) {
+      BarrierInit(ready + i * 8, 32);
+      BarrierInit(used + i * 8, 4);
+    }
     BarrierInitFence();
     PrefetchTensorMap(&input);
     PrefetchTensorMap(&weight);
+    PrefetchTensorMap(&output);
   }
   ClusterSync();
   LetNextKernelStart();
@@ -155,13 +99,28 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
           }
         }
       }
+    } else if (threadIdx.x / 32 == 1) {
+      // This warp has the parameters there in time: where a warpgroup loaded its own, that held up its products.
+      const float factor = sizeof(Out) == 1 && !p.activation.gelu ? p.output_scale : 1.0f;
+      int count = 0;
+      for (int tile = first; tile < tiles; tile += stride, ++count) {
+        const int column = tile % tiles_n * kN;
+        const int buffer = count % 2 * 2 + count / 2 % 2;
+        BarrierWait(used + buffer * 8, (count / 4 % 2) ^ 1);
+        float* const to = parameters + buffer * 2 * kN;
+        for (int i = threadIdx.x % 32; i < kN; i += 32) {
+          to[i] = column + i < p.n ? p.scale[column + i] * factor : 0.0f;
+          to[kN + i] = column + i < p.n ? p.bias[column + i] * factor : 0.0f;
+        }
+        BarrierArrive(ready + buffer * 8);
+      }
     }
   } else {
     TakeRegisters<Tile::kRegisters>();
     const int group = threadIdx.x / 128 - 1;
     const bool leader = threadIdx.x % 128 == 0;
-    float* parameters = reinterpret_cast<float*>(unaligned + (shared - SharedAddress(unaligned)) +
-                                                 Tile::kStages * (Tile::kStageBytes + 16) + group * Tile::kParameterBytes);
+    const int warp = threadIdx.x % 128 / 32;
+    char* const warp_boxes = unaligned + (boxes - SharedAddress(unaligned)) + (group * 4 + warp) * 2 * ResultBox<Out, kN>::kBytes;
     // Releases a stage to both blocks' copying threads.
     const auto release = [&](int s) {
       if (leader) {
@@ -170,7 +129,7 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
       }
     };
     // The two warpgroups take turns with the block's tiles.
-    int stage = 0;
+    int stage = 0, turn = 0;
     uint32_t parity = 0;
     const auto skip = [&](int count) {
       stage += count;
@@ -187,11 +146,6 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
       uint32_t d[2][kN / 2];  // 64 rows each
       int previous = 0;
       const int column = tile % tiles_n * kN;
-      asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory");  // the previous tile's parameters have been used
-      for (int i = threadIdx.x % 128; i < kN; i += 128) {
-        parameters[i] = column + i < p.n ? p.scale[column + i] : 0.0f;
-        parameters[kN + i] = column + i < p.n ? p.bias[column + i] : 0.0f;
-      }
       asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");  // this warpgroup's turn
       for (int step = 0; step < steps; ++step) {
         BarrierWait(full + stage * 8, parity);
@@ -220,10 +174,15 @@ __global__ void __launch_bounds__(QuantizedGemmTile<kN>::kThreads, 1)
       KeepInPlace(d[0]);
       KeepInPlace(d[1]);
       skip(steps);
-      const int row = (tile / tiles_n * 2 + rank) * Tile::kM + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-      StoreResults<Format, Out, kN>(p, parameters, d[0], row, column);
-      StoreResults<Format, Out, kN>(p, parameters, d[1], row + 64, column);
+      const int buffer = group * 2 + turn % 2;
+      BarrierWait(ready + buffer * 8, turn / 2 % 2);
+      const int row = (tile / tiles_n * 2 + rank) * Tile::kM + warp * 16;
+      StoreResults<Format, Out, kN>(p, &output, parameters + buffer * 2 * kN, d, warp_boxes, row, column);
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) BarrierArrive(used + buffer * 8);
+      ++turn;
     }
+    WaitForStores();
   }
   __syncwarp();
   ClusterSync();  // the other block may still be copying into this one's memory

@@ -3,9 +3,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchInt8GemmToInt8(int width, const CUtensorMap& input, const CUtensorMap& weight,
+cudaError_t LaunchInt8GemmToInt8(int width, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
                                  const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
-  return LaunchTileOf<Int8, uint8_t>(width, input, weight, problem, blocks, stream);
+  return LaunchTileOf<Int8, uint8_t>(width, input, weight, output, problem, blocks, stream);
 }
 
 cudaError_t GetQuantizedGemmAttributes(cudaFuncAttributes* attributes) {

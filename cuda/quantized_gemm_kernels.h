@@ -27,10 +27,13 @@ inline Activator MakeActivator(int activation) {  // -1: none
   return {0.0f, 0.0f, 0.0f, 0.0f, false, activation == FASTBERT_RELU};
 }
 
+// Rows and columns that the kernels store at a time: the box of the output's tensor map. width: of the tile.
+constexpr int kResultBoxRows = 16;
+constexpr int ResultBoxColumns(int width, int value_bytes) { return value_bytes == 1 || width == 96 ? width : width / 2; }
+
 struct QuantizedGemmProblem {
   const float* scale;
   const float* bias;
-  void* output;
   float output_scale;
   Activator activation;
   int m, n, k;
@@ -38,13 +41,20 @@ struct QuantizedGemmProblem {
 
 // width: of the tile, one of kGemmTileWidths; blocks: an even number.
 using QuantizedGemmLauncher = cudaError_t (*)(int width, const CUtensorMap& input, const CUtensorMap& weight,
-                                              const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream);
-cudaError_t LaunchInt8GemmToHalf(int, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&, int, cudaStream_t);
-cudaError_t LaunchInt8GemmToBFloat16(int, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&, int, cudaStream_t);
-cudaError_t LaunchInt8GemmToInt8(int, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&, int, cudaStream_t);
-cudaError_t LaunchE4M3GemmToHalf(int, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&, int, cudaStream_t);
-cudaError_t LaunchE4M3GemmToBFloat16(int, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&, int, cudaStream_t);
-cudaError_t LaunchE4M3GemmToE4M3(int, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&, int, cudaStream_t);
+                                              const CUtensorMap& output, const QuantizedGemmProblem& problem, int blocks,
+                                              cudaStream_t stream);
+cudaError_t LaunchInt8GemmToHalf(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,
+                                 int, cudaStream_t);
+cudaError_t LaunchInt8GemmToBFloat16(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,
+                                     int, cudaStream_t);
+cudaError_t LaunchInt8GemmToInt8(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,
+                                 int, cudaStream_t);
+cudaError_t LaunchE4M3GemmToHalf(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,
+                                 int, cudaStream_t);
+cudaError_t LaunchE4M3GemmToBFloat16(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,
+                                     int, cudaStream_t);
+cudaError_t LaunchE4M3GemmToE4M3(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,
+                                 int, cudaStream_t);
 
 // One of the kernels as this build has it for the current GPU.
 cudaError_t GetQuantizedGemmAttributes(cudaFuncAttributes* attributes);

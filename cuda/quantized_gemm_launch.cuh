@@ -10,23 +10,23 @@ namespace tf_fastbert {
 namespace cuda {
 
 template <typename Format, typename Out, int kN>
-cudaError_t LaunchTile(const CUtensorMap& input, const CUtensorMap& weight, const QuantizedGemmProblem& problem, int blocks,
-                       cudaStream_t stream) {
-  using Tile = QuantizedGemmTile<kN>;
+cudaError_t LaunchTile(const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
+                       const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
+  using Tile = QuantizedGemmTile<Out, kN>;
   const auto kernel = QuantizedGemmKernel<Format, Out, kN>;
   // Once for each device would do, but which ones have it is not worth remembering: it takes no time.
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
   if (error != cudaSuccess) return error;
-  return LaunchDependent(kernel, blocks, Tile::kThreads, 2, Tile::kSharedBytes, stream, input, weight, problem);
+  return LaunchDependent(kernel, blocks, Tile::kThreads, 2, Tile::kSharedBytes, stream, input, weight, output, problem);
 }
 
 template <typename Format, typename Out>
-cudaError_t LaunchTileOf(int width, const CUtensorMap& input, const CUtensorMap& weight, const QuantizedGemmProblem& problem,
-                         int blocks, cudaStream_t stream) {
+cudaError_t LaunchTileOf(int width, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
+                         const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
   switch (width) {
-    case 96: return LaunchTile<Format, Out, 96>(input, weight, problem, blocks, stream);
-    case 128: return LaunchTile<Format, Out, 128>(input, weight, problem, blocks, stream);
-    default: return LaunchTile<Format, Out, 192>(input, weight, problem, blocks, stream);
+    case 96: return LaunchTile<Format, Out, 96>(input, weight, output, problem, blocks, stream);
+    case 128: return LaunchTile<Format, Out, 128>(input, weight, output, problem, blocks, stream);
+    default: return LaunchTile<Format, Out, 192>(input, weight, output, problem, blocks, stream);
   }
 }
 

@@ -29,7 +29,7 @@ Status GetEncodeTiled(EncodeTiled* function) {
 
 template <int kRank>
 Status Make(const void* values, int dtype, const cuuint64_t (&sizes)[kRank], const cuuint64_t (&strides)[kRank - 1],
-            const cuuint32_t (&box)[kRank], CUtensorMap* map) {
+            const cuuint32_t (&box)[kRank], CUtensorMap* map, CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_128B) {
   EncodeTiled encode;
   FASTBERT_RETURN_IF_ERROR(GetEncodeTiled(&encode));
   const CUtensorMapDataType type = dtype < 0                     ? CU_TENSOR_MAP_DATA_TYPE_UINT8
@@ -38,7 +38,7 @@ Status Make(const void* values, int dtype, const cuuint64_t (&sizes)[kRank], con
   cuuint32_t steps[kRank];
   for (cuuint32_t& step : steps) step = 1;
   const CUresult result = encode(map, type, kRank, const_cast<void*>(values), sizes, strides, box, steps,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                                 CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result == CUDA_SUCCESS) return Status::Ok();
   return Status::Internal("cuTensorMapEncodeTiled of rank " + std::to_string(kRank) + " for rows of " + std::to_string(sizes[0]) +
@@ -52,6 +52,13 @@ Status MakeTileMap(const void* values, int64_t rows, int64_t columns, int box_ro
   return Make<2>(values, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
                  {static_cast<cuuint64_t>(columns * size)},
                  {static_cast<cuuint32_t>(128 / size), static_cast<cuuint32_t>(box_rows)}, map);
+}
+
+Status MakeResultMap(const void* values, int64_t rows, int64_t columns, int box_rows, int box_columns, int dtype, CUtensorMap* map) {
+  const int size = dtype < 0 ? 1 : 2;
+  return Make<2>(values, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
+                 {static_cast<cuuint64_t>(columns * size)},
+                 {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)}, map, CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
 Status MakePermutedTileMap(const void* values, int rows, int columns, int dtype, CUtensorMap* map) {

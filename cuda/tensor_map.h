@@ -15,7 +15,12 @@ namespace cuda {
 // what a box has beyond the matrix is zero. dtype: FASTBERT_FLOAT16 or FASTBERT_BFLOAT16, or -1 for bytes.
 Status MakeTileMap(const void* values, int64_t rows, int64_t columns, int box_rows, int dtype, CUtensorMap* map);
 
-// The same of 16-bit values, rows being a multiple of 32, as five dimensions: the columns, and the row number's parts 1, 8, 2 and 32
+// A matrix that boxes are stored to, [box_rows, box_columns] each, as they lie in shared memory; what a box has beyond the matrix is left
+// out. A box's row must be a multiple of 16 bytes.
+Status MakeResultMap(const void* values, int64_t rows, int64_t columns, int box_rows, int box_columns, int dtype,
+                     CUtensorMap* map);
+
+// The same as MakeTileMap of 16-bit values, rows being a multiple of 32, as five dimensions: the columns, and the row number's parts 1, 8, 2 and 32
 // (with 2, 4, 4 and rows / 32 values). A box has 32 rows, which come in another order: as columns of a product, where two of every
 // eight belong to one thread, eight columns side by side are then one thread's.
 Status MakePermutedTileMap(const void* values, int rows, int columns, int dtype, CUtensorMap* map);
