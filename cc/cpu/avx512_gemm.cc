@@ -66,27 +66,32 @@ TF_FASTBERT_ALWAYS_INLINE void Step(const char* a, __m512 low, __m512 high, __m5
   }
 }
 
+// Fetches tiles of weights, for what comes next, in so many steps.
 struct Prefetch {
   const char* next;
   const char* end;
-  int64_t lines;  // a tile of k
+  int64_t lines;  // a step
+
+  Prefetch(const char* from, int tiles, int64_t steps)
+      : next(from), end(from + tiles * 2 * kTileBytes), lines((tiles * 2 * kTileBytes / 64 + steps - 1) / steps) {}
 
   TF_FASTBERT_ALWAYS_INLINE void Step() {
     for (int64_t i = 0; i < lines && next < end; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
   }
 };
 
-// Eight rows of a times `tiles` tiles of weights, added to the sums [8 of 16 rows][16] and the same 256 floats further.
-template <Kind kKind>
-TF_FASTBERT_ALWAYS_INLINE void MultiplyRows(const char* a, const char* b, int tiles, float* out, Prefetch* prefetch) {
+// Eight rows of a times `tiles` tiles of weights, into the sums [8 of 16 rows][16] and the same 256 floats further, or added to
+// what is there.
+template <Kind kKind, typename Work>
+TF_FASTBERT_ALWAYS_INLINE void MultiplyRows(const char* a, const char* b, int tiles, bool add, float* out, Work* work) {
   __m512 sums[kRows][2];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    sums[r][0] = _mm512_loadu_ps(out + r * 16);
-    sums[r][1] = _mm512_loadu_ps(out + 256 + r * 16);
+    sums[r][0] = add ? _mm512_loadu_ps(out + r * 16) : _mm512_setzero_ps();
+    sums[r][1] = add ? _mm512_loadu_ps(out + 256 + r * 16) : _mm512_setzero_ps();
   }
   for (int t = 0; t < tiles; ++t, b += 2 * kTileBytes) {
-    prefetch->Step();
+    work->Step();
     if (kKind == Kind::kFloat32TimesBFloat16) {
       // A step of weights holds two values of k, the first in the low half; a tile of a is half as deep.
       const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
@@ -102,7 +107,7 @@ TF_FASTBERT_ALWAYS_INLINE void MultiplyRows(const char* a, const char* b, int ti
         }
       }
     } else {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int i = 0; i < kSteps; ++i) {
         Step<kKind>(a + i * 4, _mm512_loadu_ps(b + i * 64), _mm512_loadu_ps(b + kTileBytes + i * 64), sums);
       }
@@ -116,14 +121,19 @@ TF_FASTBERT_ALWAYS_INLINE void MultiplyRows(const char* a, const char* b, int ti
   }
 }
 
-// What each row's sums begin with: zero, or for kInt8 -128 times the sum of the row.
-template <Kind kKind>
+// Where eight rows of an operand in tiles begin.
+TF_FASTBERT_ALWAYS_INLINE const char* RowsOf(const char* tiles, int row, int64_t row_tile_bytes) {
+  return tiles + row / 16 * row_tile_bytes + row % 16 * 64;
+}
+
+// Their sums in a panel's.
+TF_FASTBERT_ALWAYS_INLINE float* SumsOf(float* sums, int row) { return sums + row / 16 * 512 + row % 16 * 16; }
+
+// kInt8: what each row's sums begin with, -128 times the sum of the row.
 void FirstSums(const TileGemmTask& task, int32_t* first) {
-  if (kKind != Kind::kInt8) return;
-  const char* a = static_cast<const char*>(task.a);
   const int64_t row_tile_bytes = static_cast<int64_t>(task.depth) * 16;
   for (int row = 0; row < task.rows; ++row) {
-    const char* line = a + row / 16 * row_tile_bytes + row % 16 * 64;
+    const char* line = RowsOf(static_cast<const char*>(task.a), row, row_tile_bytes);
     __m512i sum = _mm512_setzero_si512();
     for (int k = 0; k < task.depth; k += 64, line += kTileBytes) {
       sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), _mm512_loadu_si512(line));
@@ -132,46 +142,69 @@ void FirstSums(const TileGemmTask& task, int32_t* first) {
   }
 }
 
-template <Kind kKind>
 void Begin(const int32_t* first, int rows, float* sums) {
   for (int row = 0; row < rows; ++row) {
-    float* at = sums + row / 16 * 512 + row % 16 * 16;
-    const __m512i value = kKind == Kind::kInt8 ? _mm512_set1_epi32(first[row]) : _mm512_setzero_si512();
+    float* at = SumsOf(sums, row);
+    const __m512i value = _mm512_set1_epi32(first[row]);
     _mm512_storeu_si512(at, value);
     _mm512_storeu_si512(at + 256, value);
   }
 }
 
+// Sizes of a task's operands.
+template <Kind kKind>
+struct Layout {
+  static constexpr int kInputDepth = TileDepth(InputOf(kKind));
+  static constexpr int kDepth = kKind == Kind::kFloat32TimesBFloat16 ? 32 : kInputDepth;  // of a tile of weights
+
+  explicit Layout(const TileGemmTask& task)
+      : tiles(task.depth / kDepth),
+        row_tile_bytes(static_cast<int64_t>(task.depth) / kInputDepth * kTileBytes),
+        panel_bytes(static_cast<int64_t>(task.k) / kDepth * 2 * kTileBytes) {}
+
+  const char* Panel(const TileGemmTask& task, int column) const {
+    return static_cast<const char*>(task.b) + column / kTilePanel * panel_bytes + task.first_depth / kDepth * 2 * kTileBytes;
+  }
+
+  const int tiles;  // of k
+  const int64_t row_tile_bytes, panel_bytes;
+};
+
+// The sums of one panel's columns.
+template <Kind kKind>
+void MultiplyPanel(const TileGemmTask& task, const Layout<kKind>& layout, int column, const int32_t* first, float* sums) {
+  const char* b = layout.Panel(task, column);
+  const bool last_panel = column + kTilePanel >= task.first_column + task.columns;
+  if (kKind == Kind::kInt8) Begin(first, task.rows, sums);
+  for (int k = 0; k < layout.tiles; k += kBlockTiles) {
+    const int block = std::min(kBlockTiles, layout.tiles - k);
+    const char* a = static_cast<const char*>(task.a) + static_cast<int64_t>(k) * (layout.kDepth / layout.kInputDepth) * kTileBytes;
+    const char* block_b = b + static_cast<int64_t>(k) * 2 * kTileBytes;
+    const bool last_block = k + block == layout.tiles;
+    const int next_tiles = std::min(kBlockTiles, last_block ? (last_panel ? 0 : layout.tiles) : layout.tiles - k - block);
+    const char* next = last_block ? b + layout.panel_bytes : block_b + static_cast<int64_t>(block) * 2 * kTileBytes;
+    Prefetch prefetch(next, next_tiles, block * (task.rows / kRows));
+    for (int row = 0; row < task.rows; row += kRows) {
+      MultiplyRows<kKind>(RowsOf(a, row, layout.row_tile_bytes), block_b, block, kKind == Kind::kInt8 || k > 0, SumsOf(sums, row),
+                          &prefetch);
+    }
+  }
+}
+
+#include "cc/cpu/avx512_strassen.inc"
+
 template <Kind kKind, TileEpilogue kEpilogue>
 void Multiply(const TileGemmTask& task) {
-  constexpr int kInputDepth = TileDepth(InputOf(kKind));
-  constexpr int kDepth = kKind == Kind::kFloat32TimesBFloat16 ? 32 : kInputDepth;  // of a tile of weights
-  const int tiles = task.depth / kDepth;
-  const int64_t row_tile_bytes = static_cast<int64_t>(task.depth) / kInputDepth * kTileBytes;
-  const int64_t panel_bytes = static_cast<int64_t>(task.k) / kDepth * 2 * kTileBytes;
-  const char* b = static_cast<const char*>(task.b) + task.first_column / kTilePanel * panel_bytes +
-                  task.first_depth / kDepth * 2 * kTileBytes;
+  const Layout<kKind> layout(task);
+  if (kKind == Kind::kFloat32 && task.rows >= kStrassenRows && task.columns % (2 * kTilePanel) == 0) {
+    Strassen strassen(task);
+    if (strassen.finite()) return strassen.Multiply<kEpilogue>();
+  }
   float* sums = static_cast<float*>(task.scratch);
   int32_t* first = reinterpret_cast<int32_t*>(sums + static_cast<int64_t>(task.rows) * kTilePanel);
-  FirstSums<kKind>(task, first);
-  const int end = task.first_column + task.columns;
-  for (int column = task.first_column; column < end; column += kTilePanel, b += panel_bytes) {
-    Begin<kKind>(first, task.rows, sums);
-    for (int k = 0; k < tiles; k += kBlockTiles) {
-      const int block = std::min(kBlockTiles, tiles - k);
-      const char* block_a = static_cast<const char*>(task.a) + static_cast<int64_t>(k) * (kDepth / kInputDepth) * kTileBytes;
-      const char* block_b = b + static_cast<int64_t>(k) * 2 * kTileBytes;
-      const bool last_block = k + block == tiles;
-      const int next_tiles = last_block ? (column + kTilePanel < end ? std::min(kBlockTiles, tiles) : 0)
-                                        : std::min(kBlockTiles, tiles - k - block);
-      const char* next = last_block ? b + panel_bytes : block_b + static_cast<int64_t>(block) * 2 * kTileBytes;
-      const int64_t steps = static_cast<int64_t>(block) * (task.rows / kRows);
-      Prefetch prefetch = {next, next + next_tiles * 2 * kTileBytes, (next_tiles * 2 * kTileBytes / 64 + steps - 1) / steps};
-      for (int row = 0; row < task.rows; row += kRows) {
-        MultiplyRows<kKind>(block_a + row / 16 * row_tile_bytes + row % 16 * 64, block_b, block,
-                            sums + row / 16 * 512 + row % 16 * 16, &prefetch);
-      }
-    }
+  if (kKind == Kind::kInt8) FirstSums(task, first);
+  for (int column = task.first_column; column < task.first_column + task.columns; column += kTilePanel) {
+    MultiplyPanel<kKind>(task, layout, column, first, sums);
     const PanelEpilogue<InputOf(kKind), kEpilogue> epilogue(task, sums, column);
     for (int row = 0; row < task.rows; ++row) epilogue.Row(row);
   }

@@ -152,6 +152,45 @@ class Case {
     std::fprintf(stderr, "FAILED: %s: %s relative error %g, largest %g\n", name.c_str(), status.message.c_str(), relative, worst);
   }
 
+  // A row that is not finite spoils no other.
+  void TestRowsApart() {
+    const ProductShape shape = {"test", k_, n_, in_.format, Epilogue::kStore, DataType::kFloat32, bfloat16_weights_};
+    std::unique_ptr<Product> product;
+    size_t scratch_bytes = 0;
+    CreateProduct(shape, &product);
+    product->ScratchBytes(rows_, &scratch_bytes);
+    const Memory packed(product->PackedBytes()), scratch(scratch_bytes);
+    product->Pack(floats_.data(), packed.data);
+    std::vector<float> out(expected_.size());
+    ProductCall call;
+    call.in = in_.data;
+    call.rows = rows_;
+    call.first_column = 0;
+    call.columns = n_;
+    call.out = out.data();
+    call.scratch = scratch.data;
+    const int spoiled = rows_ / 2 + 3;
+    float* element = reinterpret_cast<float*>(OperandAddress(in_, spoiled, k_ - 1));
+    const float before = *element;
+    for (float value : {std::nanf(""), INFINITY}) {
+      *element = value;
+      product->Run({packed.data, bias_.data(), scales_.data()}, call);
+      double worst = 0;
+      bool finite = false;
+      for (int i = 0; i < rows_ * n_; ++i) {
+        if (i / n_ == spoiled) {
+          finite |= std::isfinite(out[i]);
+        } else if (const double error = std::fabs(out[i] - expected_[i]); !(error <= worst)) {
+          worst = error;
+        }
+      }
+      if (worst < 1e-4 && !finite) continue;
+      ++failures;
+      std::fprintf(stderr, "FAILED: float32 product of %d rows, one with %g: largest error %g\n", rows_, value, worst);
+    }
+    *element = before;
+  }
+
   // The product over two parts of the depth, added up.
   void TestDepth() const {
     const ProductShape shape = {"test", k_, n_, in_.format, Epilogue::kAccumulate, DataType::kFloat32, bfloat16_weights_};
@@ -202,8 +241,8 @@ class Case {
 };
 
 void TestFormat(const OperandFormat& format, bool bfloat16_weights) {
-  for (int rows : {16, 48}) {
-    const Case product(format, bfloat16_weights, rows, 448, rows == 16 ? 256 : 192);
+  for (int rows : {16, 48, 64}) {
+    Case product(format, bfloat16_weights, rows, 448, rows == 16 ? 256 : 192);
     product.Test(Epilogue::kStore, DataType::kFloat32);
     if (format.tiles ? HasFastBFloat16() : format.type == OperandType::kBFloat16) {
       product.Test(Epilogue::kStore, DataType::kBFloat16);
@@ -212,6 +251,7 @@ void TestFormat(const OperandFormat& format, bool bfloat16_weights) {
       product.Test(epilogue, DataType::kFloat32);
     }
     if (format.tiles) product.TestDepth();
+    if (format.type == OperandType::kFloat32) product.TestRowsApart();
   }
 }
 

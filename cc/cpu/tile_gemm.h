@@ -50,10 +50,10 @@ struct TileGemmTask {
   int64_t out_stride;
   Operand out_operand;  // for the last three; its row 0 is row 0 of a, its column 0 is column `operand_column`
   int operand_column;
-  void* scratch;        // TileGemmScratchBytes(rows)
+  void* scratch;        // TileGemmScratchBytes(type, rows, k)
 };
 
-size_t TileGemmScratchBytes(int rows);
+size_t TileGemmScratchBytes(OperandType type, int rows, int k);
 
 // Bytes of packed weights [k, n].
 size_t TileWeightsBytes(OperandType weights, int k, int n);

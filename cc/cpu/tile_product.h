@@ -13,7 +13,7 @@ namespace cpu {
 class TileProduct : public Product {
  public:
   explicit TileProduct(const ProductShape& shape);
-  int granularity() const override { return kTilePanel; }
+  int granularity() const override;
   bool divides_depth() const override { return true; }
   size_t PackedBytes() const override { return TileWeightsBytes(weights_, shape_.k, shape_.n); }
   Status Pack(const void* source, void* packed) const override;
