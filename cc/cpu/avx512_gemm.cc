@@ -29,9 +29,9 @@ namespace {
 #include "cc/cpu/vector512.inc"
 #include "cc/cpu/tile_epilogue.inc"
 
-constexpr int kRows = 8;         // of a register tile
-constexpr int kBlockTiles = 8;   // k tiles of a block of weights, of 2 KB
-constexpr int kSteps = 16;       // of a tile
+constexpr int kRows = 8;        // of a register tile
+constexpr int kBlockTiles = 8;  // k tiles of a block of weights, of 2 KB
+constexpr int kSteps = 16;      // of a tile
 
 enum class Kind { kFloat32, kFloat32TimesBFloat16, kBFloat16, kInt8 };
 

@@ -170,16 +170,17 @@ TF_FASTBERT_ALWAYS_INLINE void MultiplyTiles(const char* a, const char* b, int64
 }
 
 // out [32 rows][32 columns], `stride` bytes apart, = a [2][steps tiles] * b, whose two columns of tiles are b_column bytes apart
-// and whose steps are b_step bytes apart. With AVX512_BF16: 8 rows at a time in 16 registers.
+// and whose steps are b_step bytes apart. With AVX512_BF16: 8 rows at a time in 16 registers, until there are `rows`.
 template <bool kAmx>
-TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(const char* a, const char* b, int64_t b_step, int64_t b_column, int steps,
+TF_FASTBERT_ALWAYS_INLINE void MultiplyGroup(int rows, const char* a, const char* b, int64_t b_step, int64_t b_column, int steps,
                                              float* out, int64_t stride) {
   if (kAmx) return MultiplyTiles(a, b, b_step, b_column, steps, out, stride);
-  for (int row = 0; row < kGroup; row += 8) {
+  for (int row = 0; row < rows; row += 8) {
     const char* left = a + (row / 16 * steps * kTileBytes) + row % 16 * 64;
     const char* right = b;
     __m512 sums[8][2] = {};
     for (int i = 0; i < steps; ++i, left += kTileBytes, right += b_step) {
+#pragma GCC unroll 16
       for (int pair = 0; pair < 16; ++pair) {
         const __m512i b0 = _mm512_load_si512(right + pair * 64), b1 = _mm512_load_si512(right + b_column + pair * 64);
 #pragma GCC unroll 8
@@ -262,7 +263,7 @@ void Attend(const AttentionTask& task) {
       PackQueries(query + row * task.row_stride, task.row_stride, rows, depth, s.queries);
       FinishStores();
       for (int i = 0; i < steps; ++i) {
-        MultiplyGroup<kAmx>(s.queries, s.keys + static_cast<int64_t>(i) * 2 * depth_tiles * kTileBytes, kTileBytes,
+        MultiplyGroup<kAmx>(rows, s.queries, s.keys + static_cast<int64_t>(i) * 2 * depth_tiles * kTileBytes, kTileBytes,
                       depth_tiles * kTileBytes, depth_tiles, s.scores + i * 32, kScoreStride * sizeof(float));
       }
       float rescale[kGroup];
@@ -272,7 +273,7 @@ void Attend(const AttentionTask& task) {
       }
       FinishStores();
       for (int d = 0; d < depth; d += 32) {
-        MultiplyGroup<kAmx>(s.probabilities, s.values + d / 16 * kTileBytes, depth / 16 * kTileBytes, kTileBytes, steps,
+        MultiplyGroup<kAmx>(rows, s.probabilities, s.values + d / 16 * kTileBytes, depth / 16 * kTileBytes, kTileBytes, steps,
                             s.products + d, depth * sizeof(float));
       }
       for (int r = 0; r < rows; ++r) {

@@ -27,7 +27,7 @@ struct BlockCosts {
 BlockCosts CostsOf(const OperandFormat& operand) {
   if (!operand.tiles) return operand.type == OperandType::kFloat32 ? BlockCosts{6, 128, 0} : BlockCosts{30, 256, 0};
   if (operand.planes() > 1) return {100, 256, 192};
-  if (!HasAmx()) return operand.type == OperandType::kFloat32 ? BlockCosts{30, 256, 384} : BlockCosts{30, 256, 1536};
+  if (!HasAmx()) return operand.type == OperandType::kFloat32 ? BlockCosts{30, 256, 768} : BlockCosts{30, 256, 1536};
   return {100, 384, 768};
 }
 
