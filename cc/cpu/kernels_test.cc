@@ -101,6 +101,32 @@ void TestAttentions(Isa isa, void (*attention)(const AttentionTask&), const std:
   if (bfloat16) TestAttention(isa, attention, 600, 32, true, 1e9, format);  // far beyond float32's integers
 }
 
+// Scores of more than 1e6 whose differences are small: each is exact in float32, and so must their softmax be.
+void TestLargeScores(void (*attention)(const AttentionTask&)) {
+  constexpr int kRows = 40, kDepth = 32;
+  std::vector<uint16_t> qkv(kRows * 3 * kDepth);
+  Matrix q(kRows * kDepth), k(q.size()), v(q.size()), expected(q.size());
+  for (int row = 0; row < kRows; ++row) {
+    q[row * kDepth] = 2048, q[row * kDepth + 1] = 1;
+    k[row * kDepth] = 4096, k[row * kDepth + 1] = row / 2;  // scores of 8388608 + row / 2, to be divided by sqrt(32)
+    for (int d = 0; d < kDepth; ++d) v[row * kDepth + d] = row % 8 - d % 4;
+    for (int d = 0; d < kDepth; ++d) {
+      uint16_t* at = &qkv[row * 3 * kDepth + d];
+      at[0] = FloatToBFloat16(q[row * kDepth + d]);
+      at[kDepth] = FloatToBFloat16(k[row * kDepth + d]);
+      at[2 * kDepth] = FloatToBFloat16(v[row * kDepth + d]);
+    }
+  }
+  reference::Attend(q, k, v, kRows, kDepth, 0, kDepth, &expected);
+  std::vector<uint16_t> out(q.size());
+  const std::unique_ptr<void, void (*)(void*)> scratch(std::aligned_alloc(256, AttentionScratchBytes(kDepth)), std::free);
+  const Operand context = {{OperandType::kBFloat16, false}, out.data(), kDepth, 1};
+  attention({qkv.data(), &qkv[kDepth], &qkv[2 * kDepth], 3 * kDepth, context, 0, 0, kDepth, kRows, 0, kRows, scratch.get()});
+  double worst = 0;
+  for (size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::fabs(BFloat16ToFloat(out[i]) - expected[i]));
+  Expect(worst <= 0.02 && !std::isnan(BFloat16ToFloat(out[0])), Isa::kAvx512, "large scores: largest error " + std::to_string(worst));
+}
+
 void TestLayerNorm(const Kernels& kernels, int width) {
   const int rows = 3;
   std::mt19937 random(width);
@@ -217,6 +243,8 @@ int TestKernels() {
     if (HasFastBFloat16()) TestAttentions(Isa::kAvx512, Avx512Bfloat16Attention, {32, 64, 96, 128}, true, {type, true});
     if (HasAmx()) TestAttentions(Isa::kAvx512, AmxAttention, {32, 64, 96, 128}, true, {type, true});
   }
+  if (HasFastBFloat16()) TestLargeScores(Avx512Bfloat16Attention);
+  if (HasAmx()) TestLargeScores(AmxAttention);
   if (HasAvx512()) {
     TestAttentions(Isa::kAvx512, BestKernels().attention_float, {32, 64, 96, 128}, false, {OperandType::kFloat32, true});
     TestTilesLayerNorm();
