@@ -2,6 +2,9 @@
 //
 // kFloat32 with weights in float32 or bfloat16 (half the memory to read; the arithmetic is float32): needs HasAvx512(). kBFloat16 by
 // AVX512_BF16's dot product: needs HasFastBFloat16(). kInt8 by VNNI, with weights packed `shifted`: needs HasAvx512Vnni().
+//
+// kFloat32 with weights in float32, from 48 rows on: seven multiplications instead of eight (avx512_strassen.inc), if the columns are
+// pairs of panels. A row's last bits then depend on the rows beside it.
 #ifndef TF_FASTBERT_CC_CPU_AVX512_GEMM_H_
 #define TF_FASTBERT_CC_CPU_AVX512_GEMM_H_
 
