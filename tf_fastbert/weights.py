@@ -174,25 +174,24 @@ def _sizes(reader: Checkpoint, scope: str) -> tuple[int, int, int]:
         hint = f"; it has layers under {', '.join(scopes)}" if scopes else ""
         raise ValueError(f"checkpoint {reader.prefix} has no variables {scope}/layer_<i>/...{hint}")
     kernel = f"{scope}/layer_0/{GOOGLE_NAMES['intermediate_kernel']}"
-    variable = reader.variables.get(kernel)
-    if variable is None or len(variable.shape) != 2:
-        _check_variable(reader, kernel, ("hidden size", "intermediate size"))
-    hidden_size, intermediate_size = variable.shape
+    hidden_size, intermediate_size = _check_variable(reader, kernel, ("hidden size", "intermediate size"), (*FLOAT_TYPES, "int8"))
     return max(indices) + 1, hidden_size, intermediate_size
 
 
-def _check_variable(reader: Checkpoint, name: str, shape: tuple, types: tuple[str, ...] = FLOAT_TYPES) -> None:
+def _check_variable(reader: Checkpoint, name: str, shape: tuple, types: tuple[str, ...] = FLOAT_TYPES) -> tuple[int, ...]:
+    """Its shape, if that and its type are as expected; a size that is no number may be any (None, or what it is called)."""
     variable = reader.variables.get(name)
     if variable is None:
         close = difflib.get_close_matches(name, reader.variables, n=3, cutoff=0.7)
         hint = f"; close to it: {', '.join(close)}" if close else ""
         raise ValueError(f"checkpoint {reader.prefix} has no variable {name}{hint}")
-    if len(variable.shape) != len(shape) or any(want not in (None, got) for want, got in zip(shape, variable.shape)):
+    if len(variable.shape) != len(shape) or any(isinstance(want, int) and want != got for want, got in zip(shape, variable.shape)):
         expected = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
         raise ValueError(f"checkpoint {reader.prefix}: variable {name} has shape {list(variable.shape)}, expected {expected}")
     if variable.dtype.name not in types:
         expected = types[0] if len(types) == 1 else f"one of {', '.join(types)}"
         raise ValueError(f"checkpoint {reader.prefix}: variable {name} has type {variable.dtype.name}, expected {expected}")
+    return tuple(variable.shape)
 
 
 def _numpy_dtype(dtype: Any) -> np.dtype:

@@ -36,9 +36,10 @@ def main(arguments: argparse.Namespace, beam_flags: list[str], source: str) -> i
     options = _pipeline_options(arguments, beam_flags, local)
     workers = _workers(options) if local else None
     if workers and workers > 1:
-        if local_beam.supervisor() is None:
+        supervisor = local_beam.supervisor()
+        if supervisor is None:
             return _supervised(arguments)
-        watch.end_with(local_beam.supervisor())
+        watch.end_with(supervisor)
         local_beam.end_when_a_worker_dies()
     if local:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))

@@ -52,6 +52,8 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, _ROOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        assert self._process.stdin and self._process.stdout
+        self._to, self._from = self._process.stdin, self._process.stdout
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._send_all, daemon=True)
         self._thread.start()
@@ -60,8 +62,8 @@ class _Worker:
     def _send_all(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended: receive() tells
             while (message := self._messages.get()) is not _CLOSE:
-                pickle.dump(message, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-                self._process.stdin.flush()
+                pickle.dump(message, self._to, protocol=pickle.HIGHEST_PROTOCOL)
+                self._to.flush()
 
     def send(self, message: Any) -> None:
         self._messages.put(message)
@@ -73,7 +75,7 @@ class _Worker:
           _Failed: it has none.
         """
         try:
-            message = pickle.load(self._process.stdout)
+            message = pickle.load(self._from)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise _Failed from error
         if isinstance(message, str):
@@ -85,7 +87,7 @@ class _Worker:
         self._messages.put(_CLOSE)
         self._process.kill()
         self._thread.join()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._to, self._from):
             with contextlib.suppress(OSError):
                 pipe.close()
         self._process.wait()

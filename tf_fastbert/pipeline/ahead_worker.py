@@ -69,6 +69,7 @@ def load_tokenization(folder: str) -> types.ModuleType:
     stand_in.compat = types.SimpleNamespace(v1=stand_in)
     stand_in.v1 = stand_in
     spec = importlib.util.spec_from_file_location("tokenization", os.path.join(folder, "tokenization.py"))
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["tokenization"] = module
     spec.loader.exec_module(module)

@@ -93,7 +93,7 @@ def make_convert_examples_to_features(run_squad: types.ModuleType) -> Callable[.
             examples[:_LOGGED_EXAMPLES], words, max_seq_length, doc_stride, max_query_length, is_training, lambda feature: None
         )
         with _no_garbage_collection():
-            made = ahead.windows(examples, tokenizer, max_seq_length, doc_stride, max_query_length)
+            made: Iterable[Any] | None = ahead.windows(examples, tokenizer, max_seq_length, doc_stride, max_query_length)
             if made is None:
                 texts = ((example.question_text, example.doc_tokens, example.is_impossible) for example in examples)
                 made = (
