@@ -85,16 +85,18 @@ class BertConfig:
         return cls(*(content[key] for key in _SIZES), hidden_act=hidden_act, layer_norm_eps=float(epsilon))
 
 
-def beside(checkpoint: str) -> str:
-    """The path of the bert_config.json in the directory of a checkpoint, given by its prefix.
+def config_of(checkpoint: str, config: BertConfig | str | os.PathLike | None) -> BertConfig:
+    """The config of a checkpoint, given by its prefix: `config`, or read from that path, or from the bert_config.json beside it.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none beside it, or see BertConfig.from_file.
+      OSError: the file cannot be read.
     """
-    path = os.path.join(os.path.dirname(checkpoint), "bert_config.json")
-    if not os.path.isfile(path):
-        raise ValueError(f"checkpoint {checkpoint} has no bert_config.json beside it: give its path as config")
-    return path
+    if config is None:
+        config = os.path.join(os.path.dirname(checkpoint), "bert_config.json")
+        if not os.path.isfile(config):
+            raise ValueError(f"checkpoint {checkpoint} has no bert_config.json beside it: give its path as config")
+    return config if isinstance(config, BertConfig) else BertConfig.from_file(config)
 
 
 def is_size(value: Any) -> bool:

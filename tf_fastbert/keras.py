@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import keras
 
-from tf_fastbert.layers.bert import BertMixin
-from tf_fastbert.layers.encoder import EncoderMixin
+from tf_fastbert.layers.make import make_layers
 
 __all__ = ["Bert", "BertEncoder"]
 
@@ -24,15 +23,4 @@ if keras.config.backend() != "tensorflow":
         "variable KERAS_BACKEND=tensorflow before keras is imported"
     )
 
-
-@keras.saving.register_keras_serializable(package="tf_fastbert")
-class BertEncoder(EncoderMixin, keras.layers.Layer):
-    __doc__ = EncoderMixin.__doc__
-    no_autocast = {"autocast": False}
-
-
-@keras.saving.register_keras_serializable(package="tf_fastbert")
-class Bert(BertMixin, keras.layers.Layer):
-    __doc__ = BertMixin.__doc__
-    no_autocast = {"autocast": False}
-    encoder_class = BertEncoder
+BertEncoder, Bert = make_layers(keras, __name__, {"autocast": False})

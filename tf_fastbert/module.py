@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_fastbert import ops
 from tf_fastbert.checkpoint.reader import find_checkpoint
-from tf_fastbert.config import BertConfig, beside, check_heads
+from tf_fastbert.config import BertConfig, check_heads, config_of
 from tf_fastbert.quantization import names
 from tf_fastbert.weights import GOOGLE_NAMES, encoder_from_checkpoint
 
@@ -116,8 +116,7 @@ class BertEncoder(tf.Module):
           options: keyword arguments of the constructor.
         """
         prefix = find_checkpoint(os.fspath(checkpoint))
-        if not isinstance(config, BertConfig):
-            config = BertConfig.from_file(beside(prefix) if config is None else config)
+        config = config_of(prefix, config)
         encoder = encoder_from_checkpoint(prefix, config, scope=scope, dtype=dtype, quantization=quantization)
         options = {"activation": config.activation, "epsilon": config.layer_norm_eps, **encoder._asdict(), **options}
         return cls(num_heads=config.num_attention_heads, **options)

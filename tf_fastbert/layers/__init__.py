@@ -3,6 +3,7 @@
     encoder.py      EncoderMixin: [B, S, H] -> [B, S, H]
     bert.py         BertMixin: token ids -> sequence output and pooled output
     common.py       what both need
+    make.py         the classes for one Keras
 
 A mixin stands in front of a Layer class, of Keras 3 or of tf_keras, and calls nothing that only one of them has.
 """

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tf_fastbert import op_inputs, ops
 from tf_fastbert.checkpoint import Checkpoint
-from tf_fastbert.config import BertConfig, beside, is_size
+from tf_fastbert.config import BertConfig, config_of, is_size
 from tf_fastbert.layers.common import InferenceLayer, assign, tf_variable
+from tf_fastbert.layers.encoder import OPTIONS
 from tf_fastbert.weights import EMBEDDING_NAMES, POOLER_NAMES, encoder_from_checkpoint, read_variables
 
 # Key of a dictionary of inputs -> argument of call: as TF Hub and tf-models, Google's scripts, and Hugging Face spell them.
@@ -48,25 +49,19 @@ class BertMixin(InferenceLayer):
         max_position_embeddings: int = 512,
         type_vocab_size: int = 2,
         pooler: bool = True,
-        activation: str = "gelu_tanh",
-        layer_norm: str = "post",
-        epsilon: float = 1e-12,
-        remove_padding: bool = True,
-        all_layers: bool = False,
-        precision: str = "default",
-        quantization: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Weights are random until some are loaded.
 
         Args:
           pooler: give pooled_output, tanh(dense(sequence_output[:, 0])).
-          all_layers: give "encoder_outputs" too, a list of every layer's [B, S, H].
-          activation and the other options, kwargs: see BertEncoder.
+          kwargs: the keyword arguments of BertEncoder: activation, layer_norm, epsilon, remove_padding, precision, quantization,
+            all_layers (which gives "encoder_outputs" too, a list of every layer's [B, S, H]), and those of keras.layers.Layer.
 
         Raises:
           ValueError: a size, an option or the dtype is not supported, or trainable=True.
         """
+        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
@@ -76,15 +71,13 @@ class BertMixin(InferenceLayer):
         self.max_position_embeddings = max_position_embeddings
         self.type_vocab_size = type_vocab_size
         self.pooler = pooler
-        self.all_layers = all_layers
         for argument in _SIZES:
             if not is_size(getattr(self, argument)):
                 raise ValueError(f"{type(self).__name__}: {argument} is {getattr(self, argument)!r}, expected a positive integer.")
         self.encoder = self.encoder_class(
-            num_layers, num_heads, intermediate_size, activation=activation, layer_norm=layer_norm, epsilon=epsilon,
-            remove_padding=remove_padding, all_layers=all_layers, precision=precision, quantization=quantization, name="encoder",
-            dtype=self.compute_dtype,
-        )  # fmt: skip
+            num_layers, num_heads, intermediate_size, **options, name="encoder", dtype=self.compute_dtype
+        )
+        self.all_layers = self.encoder.all_layers
         self._initializer = "truncated_normal"
 
     @classmethod
@@ -109,8 +102,7 @@ class BertMixin(InferenceLayer):
         Raises: as BertEncoder.from_checkpoint.
         """
         reader = Checkpoint(os.fspath(checkpoint))
-        if not isinstance(config, BertConfig):
-            config = BertConfig.from_file(beside(reader.prefix) if config is None else config)
+        config = config_of(reader.prefix, config)
         encoder = encoder_from_checkpoint(reader.prefix, config, scope=f"{scope}/encoder", quantization=quantization)
         hidden = config.hidden_size
         shapes = [(None, hidden)] * 3 + [(hidden,)] * 2

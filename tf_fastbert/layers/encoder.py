@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_fastbert import op_inputs, ops
 from tf_fastbert.checkpoint.reader import find_checkpoint
-from tf_fastbert.config import BertConfig, beside, check_heads, is_size
+from tf_fastbert.config import BertConfig, check_heads, config_of, is_size
 from tf_fastbert.layers.common import InferenceLayer, assign, tf_variable
 from tf_fastbert.module import BertEncoder as EncoderModule
 from tf_fastbert.quantization import amax_list
@@ -107,8 +107,7 @@ class EncoderMixin(InferenceLayer):
           CheckpointError: the checkpoint is missing or unreadable.
         """
         prefix = find_checkpoint(os.fspath(checkpoint))
-        if not isinstance(config, BertConfig):
-            config = BertConfig.from_file(beside(prefix) if config is None else config)
+        config = config_of(prefix, config)
         encoder = encoder_from_checkpoint(prefix, config, scope=scope, quantization=quantization)
         options = {"activation": config.activation, "epsilon": config.layer_norm_eps, **options}
         layer = cls(
