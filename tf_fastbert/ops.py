@@ -101,8 +101,7 @@ def _minor(version: str) -> str:
 
 def onednn_path() -> pathlib.Path | None:
     """Where pip has put libdnnl.so.3, which the op library needs; None: it is not there, and the loader has to find it."""
-    # The third: what `pip install --target` makes.
-    for folder in (library_path().parent, _PACKAGE, _PACKAGE.parent / "lib", pathlib.Path(sys.prefix) / "lib"):
+    for folder in (library_path().parent, _PACKAGE, pathlib.Path(sys.prefix) / "lib"):
         if (folder / _ONEDNN).is_file():
             return folder / _ONEDNN
     return None

@@ -122,20 +122,6 @@ except ImportError as error:
     assert "refused" in run_python("-c", code, TF_FASTBERT_LIBRARY=str(tmp_path / "libtf_fastbert.so"))
 
 
-def test_onednn_where_pip_puts_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the environment's lib; after `pip install --target=site` in site/lib."""
-    library, site, prefix = tmp_path / "libtf_fastbert.so", tmp_path / "site", tmp_path / "prefix"
-    library.write_bytes(b"")
-    monkeypatch.setenv("TF_FASTBERT_LIBRARY", str(library))
-    monkeypatch.setattr(ops, "_PACKAGE", site / "tf_fastbert")
-    monkeypatch.setattr(ops.sys, "prefix", str(prefix))
-    assert ops.onednn_path() is None
-    for folder in (prefix, site):  # the second wins
-        (folder / "lib").mkdir(parents=True)
-        (folder / "lib" / "libdnnl.so.3").write_bytes(b"")
-        assert ops.onednn_path() == folder / "lib" / "libdnnl.so.3"
-
-
 # gcc's OpenMP runtime under another name, which no system has.
 OTHER_OPENMP = """
 import pathlib, sys
