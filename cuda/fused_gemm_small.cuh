@@ -47,20 +47,6 @@ struct SmallGemm {
   }
 };
 
-// The address, in a cluster's shared memory, of what is at `address` in this block's and in block `rank`'s.
-__device__ __forceinline__ uint32_t AddressAt(uint32_t address, uint32_t rank) {
-  uint32_t remote;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(rank));
-  return remote;
-}
-
-// `bytes` of this block's shared memory to `to` in the cluster's; `barrier`, in the same block, gets the bytes.
-__device__ __forceinline__ void CopyToBlock(uint32_t to, uint32_t from, uint32_t bytes, uint32_t barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "r"(from),
-               "r"(bytes), "r"(barrier)
-               : "memory");
-}
-
 // Where a row's partial sum of a column is among those of the row: groups of eight change places, so that the rows of a warp's
 // accumulators are on different banks.
 __device__ __forceinline__ int SumColumn(int row, int column) { return column ^ (row % 4 * 8); }

@@ -27,9 +27,23 @@ __device__ __forceinline__ void ClusterSync() {
   asm volatile("barrier.cluster.arrive.aligned;\n barrier.cluster.wait.aligned;" ::: "memory");
 }
 
-// One half each.
+// Its two halves; whole warps call them.
 __device__ __forceinline__ void ClusterArrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
 __device__ __forceinline__ void ClusterWait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
+
+// The address, in a cluster's shared memory, of what is at `address` in this block's and in block `rank`'s.
+__device__ __forceinline__ uint32_t AddressAt(uint32_t address, uint32_t rank) {
+  uint32_t remote;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(rank));
+  return remote;
+}
+
+// `bytes` of this block's shared memory to `to` in the cluster's; `barrier`, in the same block, gets the bytes.
+__device__ __forceinline__ void CopyToBlock(uint32_t to, uint32_t from, uint32_t bytes, uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "r"(from),
+               "r"(bytes), "r"(barrier)
+               : "memory");
+}
 
 __device__ __forceinline__ void BarrierInit(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
@@ -88,6 +102,12 @@ __device__ __forceinline__ void CopyTileToBlocks(uint32_t to, const CUtensorMap*
 }
 
 // The same of a five-dimensional tensor, box at (c[0], ...), innermost first.
+__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, uint32_t barrier, const int (&c)[5]) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]), "r"(c[4])
+      : "memory");
+}
 __device__ __forceinline__ void CopyBoxToBlocks(uint32_t to, const CUtensorMap* map, uint32_t barrier, const int (&c)[5],
                                                 uint16_t blocks) {
   asm volatile(

@@ -29,6 +29,7 @@ __device__ __forceinline__ void WgmmaShared(uint32_t (&d)[kN / 2], uint64_t a, u
 #define FASTBERT_WGMMA_SHARED_SIZES(T, TYPE)                                       \
   FASTBERT_WGMMA_SHARED(T, TYPE, 32, 16, FASTBERT_OUT16(0), 16, 17, 18)            \
   FASTBERT_WGMMA_SHARED(T, TYPE, 64, 32, FASTBERT_OUT32, 32, 33, 34)               \
+  FASTBERT_WGMMA_SHARED(T, TYPE, 96, 48, FASTBERT_OUT48, 48, 49, 50)               \
   FASTBERT_WGMMA_SHARED(T, TYPE, 128, 64, FASTBERT_OUT64, 64, 65, 66)              \
   FASTBERT_WGMMA_SHARED(T, TYPE, 192, 96, FASTBERT_OUT96, 96, 97, 98)              \
   FASTBERT_WGMMA_SHARED(T, TYPE, 256, 128, FASTBERT_OUT128, 128, 129, 130)

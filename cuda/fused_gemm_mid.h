@@ -1,0 +1,32 @@
+// The products of fused_gemm.h for more rows than fused_gemm_small.h is made for, and fewer than fused_gemm_large.h.
+#ifndef TF_FASTBERT_CUDA_FUSED_GEMM_MID_H_
+#define TF_FASTBERT_CUDA_FUSED_GEMM_MID_H_
+
+#include "cuda/fused_gemm.h"
+
+namespace tf_fastbert {
+namespace cuda {
+
+// Here RowStatistics are of so many columns: [rows, columns / 32].
+constexpr int kMidStatisticsColumns = 32;
+
+constexpr int kMidGemmRows = 64;         // of the result, in a tile
+constexpr int kMidGemmColumns = 96;      // likewise
+constexpr int kMidGemmSumColumns = 64;   // likewise, of products with output_statistics
+constexpr int kMidGemmDepth = 64;        // of k, in a stage
+
+// Where HasSmallGemm says so. input: [rows, k]; weight: [n, k]; both 16-byte aligned. n a multiple of 32, k of 8, columns with
+// statistics of 64; dtype: FASTBERT_FLOAT16 or FASTBERT_BFLOAT16. A product with output_statistics has a residual and no activation
+// and normalizes no input; one without has no residual.
+Status LaunchMidGemm(const void* input, const void* weight, const FusedGemmArgs& args, int dtype, int num_processors,
+                     cudaStream_t stream);
+
+// One a type, each in a file of its own so that they compile side by side. parts: blocks that share a tile's sum over k: 1, 2 or,
+// with output_statistics, 4, and not more than there are stages.
+cudaError_t LaunchMidGemmHalf(int parts, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, cudaStream_t);
+cudaError_t LaunchMidGemmBFloat16(int parts, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, cudaStream_t);
+
+}  // namespace cuda
+}  // namespace tf_fastbert
+
+#endif  // TF_FASTBERT_CUDA_FUSED_GEMM_MID_H_
