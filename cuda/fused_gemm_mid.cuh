@@ -38,7 +38,7 @@ struct MidGemm {
   static constexpr int kOwnUnits = kOwnRows * kOwnBlocks;
   static_assert(kOwnUnits * kParts == 2 * kBlocks, "parts must share out the units");
   static constexpr int kUnitBytes = kThreads * 8 * 4;
-  static constexpr int kOwnBytes = kOwnUnits * kUnitBytes;            // sums that a part gets from each of the others
+  static constexpr int kOwnBytes = kOwnUnits * kUnitBytes;  // sums that a part gets from each of the others
   static constexpr int kExchangeBytes = (kParts - 1) * kOwnBytes;
   // So that two blocks fit on a multiprocessor.
   static constexpr int kMaxSharedBytes = 113 * 1024;
@@ -59,7 +59,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   extern __shared__ __align__(1024) char mid_gemm_shared[];
   const uint32_t shared = SharedAddress(mid_gemm_shared);
   const uint32_t received = shared + max(stages * Tile::kStageBytes, Tile::kExchangeBytes);
-  float* const add = reinterpret_cast<float*>(mid_gemm_shared + (received - shared) + Tile::kExchangeBytes);  // see CopyMidParameters
+  float* const add =
+      reinterpret_cast<float*>(mid_gemm_shared + (received - shared) + Tile::kExchangeBytes);  // see CopyMidParameters
   float* const factor = add + Tile::kN;
   const uint32_t full = SharedAddress(factor + Tile::kN);  // barriers, one a stage: the tiles are there
   const uint32_t empty = full + stages * 8;                // all warps are done with them
@@ -223,7 +224,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 }
 
 template <typename T, int kN, int kParts, bool kSum>
-cudaError_t LaunchMidGemmTile(const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args, cudaStream_t stream) {
+cudaError_t LaunchMidGemmTile(const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
+                              cudaStream_t stream) {
   using Tile = MidGemm<kN, kParts>;
   const int steps = ((args.k + Tile::kK - 1) / Tile::kK + kParts - 1) / kParts;
   int stages = 1;
@@ -239,7 +241,8 @@ template <typename T>
 cudaError_t LaunchMidGemmOf(int parts, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
                             cudaStream_t stream) {
   if (args.output_statistics == nullptr) {
-    const auto launch = parts == 1 ? LaunchMidGemmTile<T, kMidGemmColumns, 1, false> : LaunchMidGemmTile<T, kMidGemmColumns, 2, false>;
+    const auto launch =
+        parts == 1 ? LaunchMidGemmTile<T, kMidGemmColumns, 1, false> : LaunchMidGemmTile<T, kMidGemmColumns, 2, false>;
     return launch(input, weight, args, stream);
   }
   const auto launch = parts == 1   ? LaunchMidGemmTile<T, kMidGemmSumColumns, 1, true>

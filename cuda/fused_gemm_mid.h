@@ -10,10 +10,10 @@ namespace cuda {
 // Here RowStatistics are of so many columns: [rows, columns / 32].
 constexpr int kMidStatisticsColumns = 32;
 
-constexpr int kMidGemmRows = 64;         // of the result, in a tile
-constexpr int kMidGemmColumns = 96;      // likewise
-constexpr int kMidGemmSumColumns = 64;   // likewise, of products with output_statistics
-constexpr int kMidGemmDepth = 64;        // of k, in a stage
+constexpr int kMidGemmRows = 64;        // of the result, in a tile
+constexpr int kMidGemmColumns = 96;     // likewise
+constexpr int kMidGemmSumColumns = 64;  // likewise, of products with output_statistics
+constexpr int kMidGemmDepth = 64;       // of k, in a stage
 
 // Where HasSmallGemm says so. input: [rows, k]; weight: [n, k]; both 16-byte aligned. n a multiple of 32, k of 8, columns with
 // statistics of 64; dtype: FASTBERT_FLOAT16 or FASTBERT_BFLOAT16. A product with output_statistics has a residual and no activation

@@ -4,7 +4,7 @@ namespace tf_fastbert {
 namespace cuda {
 
 cudaError_t LaunchMidGemmHalf(int parts, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
-                               cudaStream_t stream) {
+                              cudaStream_t stream) {
   return LaunchMidGemmOf<__half>(parts, input, weight, args, stream);
 }
 

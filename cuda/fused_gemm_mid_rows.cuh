@@ -152,8 +152,8 @@ __device__ __forceinline__ void StoreMidSums(const FusedGemmArgs& p, const float
   for (int u = 0; u < kUnits; ++u) {
     squares[u] += __shfl_xor_sync(0xffffffffu, squares[u], 2);
     if (unit[u].row < p.rows && unit[u].column < p.n && threadIdx.x % 4 == 0) {
-      p.output_statistics[static_cast<int64_t>(unit[u].row) * (p.n / kMidStatisticsColumns) + unit[u].column / kMidStatisticsColumns] = {
-          mean[u], squares[u]};
+      p.output_statistics[static_cast<int64_t>(unit[u].row) * (p.n / kMidStatisticsColumns) +
+                          unit[u].column / kMidStatisticsColumns] = {mean[u], squares[u]};
     }
   }
 }

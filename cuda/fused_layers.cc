@@ -77,10 +77,6 @@ bool FusedLayersPay(int64_t rows, bool tuned) {
   return rows <= kMaxFewRows || (!tuned && rows >= kMinLargeRows && rows <= kMaxLargeRows);
 }
 
-size_t FusedStatisticsBytes(const Dimensions& d, int64_t rows) {
-  return 2 * rows * (d.hidden / kMidStatisticsColumns) * sizeof(RowStatistics);  // the most that one of the kernels needs
-}
-
 Status RunFusedLayers(const FusedPass& pass) {
   const Dimensions& d = pass.dimensions;
   RowStatistics* const after_attention = static_cast<RowStatistics*>(pass.statistics);

@@ -25,9 +25,6 @@ bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& dimensions)
 // `tuned`: its algorithms have been timed for so many rows (Gemms::tuned).
 bool FusedLayersPay(int64_t rows, bool tuned);
 
-// Bytes that FusedPass::statistics needs.
-size_t FusedStatisticsBytes(const Dimensions& dimensions, int64_t rows);
-
 struct FusedPass {
   const FastBertConfig& config;
   const Dimensions& dimensions;
@@ -39,11 +36,11 @@ struct FusedPass {
   int64_t rows;
   const void* input;  // [rows, hidden]
   void* x;            // [rows, hidden]; may be `input`. What a layer's last LayerNorm normalizes
-  void* statistics;
-  void* qkv;      // [rows, 3 * heads]
-  void* context;  // [rows, heads]; attention leaves rows beyond the tokens as they are
-  void* inner;    // [rows, inner]; may overlap qkv and context
-  void* output;   // [B, S, hidden], or [L, B, S, hidden] with config.all_layers; padding gets zeros
+  void* statistics;   // twice [rows, hidden / 32] RowStatistics
+  void* qkv;          // [rows, 3 * heads]
+  void* context;      // [rows, heads]; attention leaves rows beyond the tokens as they are
+  void* inner;        // [rows, inner]; may overlap qkv and context
+  void* output;       // [B, S, hidden], or [L, B, S, hidden] with config.all_layers; padding gets zeros
   cudaStream_t stream;
   StepTimer* timer;  // null: nobody asked
 };

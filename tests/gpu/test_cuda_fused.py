@@ -86,6 +86,17 @@ def test_accuracy_after_12_layers(dtype, activation: str, size_per_head: int) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "inner"), [(12, 3072), (16, 4096), (1, 64), (3, 832)])
+@pytest.mark.parametrize("rows", [128, 129, 192, 257, 512, 1024, 1025])
+def test_row_counts_around_which_the_kernels_change(dtype, heads: int, inner: int, rows: int) -> None:
+    """Each kind of product, sums over k shared out or not, with cut tiles and, for 16 heads, more statistics than are preloaded."""
+    config = EncoderConfig(2, heads, 64, inner, dtype=dtype, activation="relu" if heads == 3 else "gelu_erf")
+    generator = torch.Generator(device="cuda").manual_seed(rows)
+    inputs = torch.randn(5, 300, config.hidden_size, generator=generator, device="cuda").to(dtype)
+    check_like_stock(config, random_layers(config, generator), inputs, [rows // 5] * 4 + [rows - rows // 5 * 4])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gammas_and_betas_far_from_one_and_zero(dtype) -> None:
     config = dataclasses.replace(SMALL, num_layers=3, num_heads=12, dtype=dtype)
     generator = torch.Generator(device="cuda").manual_seed(1)
