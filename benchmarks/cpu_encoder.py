@@ -7,9 +7,9 @@ Every implementation gets the same weights and lengths (spread evenly from S / 8
 half of a padded batch is padding), and its output is compared with a float64 encoder first. Then they take turns: a round is one
 call of each, and what is reported is the median, over the rounds, of stock TensorFlow's float32 time over theirs within the
 round: on a machine with other work, milliseconds mean little. Each family is a process of its own, whose threads sleep
-while it is not its turn; --python gives one another interpreter. `native` is ours without TensorFlow (`bazel build //cc/cpu:libfastbert_cpu.so`);
-where there is no TensorFlow, --baseline names what else ratios are to. Writes cpu_encoder.jsonl and cpu_encoder.md to --out, and prints
-the table.
+while it is not its turn; --python gives one another interpreter. `native` is ours without TensorFlow (`bazel build
+//cc/cpu:libfastbert_cpu.so`); where there is no TensorFlow, --baseline names what else ratios are to. Writes cpu_encoder.jsonl and
+cpu_encoder.md to --out, and prints the table.
 """
 
 from __future__ import annotations

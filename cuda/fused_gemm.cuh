@@ -48,7 +48,8 @@ struct FusedGemmTile {
 
 // Rows and columns of one tile into shared memory, by kFillThreads threads.
 template <FusedGemmKind kKind, typename Tile>
-__device__ __forceinline__ void FillParameters(const FusedGemmArgs& p, float2* rows, float* add, float* factor, int row, int column) {
+__device__ __forceinline__ void FillParameters(const FusedGemmArgs& p, float2* rows, float* add, float* factor, int row,
+                                               int column) {
   constexpr bool kSum = kKind == FusedGemmKind::kSum;
   const int warp = threadIdx.x / 32 - 1, thread = threadIdx.x - 32;
   const RowStatistics* statistics = kSum ? p.residual_statistics : p.input_statistics;
@@ -84,9 +85,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   extern __shared__ char unaligned[];
   const uint32_t shared = (SharedAddress(unaligned) + 1023) / 1024 * 1024;
   char* const parameters = unaligned + (shared - SharedAddress(unaligned)) + kStages * Tile::kStageBytes;  // two tiles'
-  const uint32_t full = shared + kStages * Tile::kStageBytes + 2 * Tile::kParameterBytes;  // barriers, one a stage: tiles are there
-  const uint32_t empty = full + kStages * 8;    // the warpgroups of both blocks are done with them
-  const uint32_t filled = empty + kStages * 8;  // barriers of the two tiles' parameters
+  const uint32_t full =
+      shared + kStages * Tile::kStageBytes + 2 * Tile::kParameterBytes;  // barriers, one a stage: tiles are there
+  const uint32_t empty = full + kStages * 8;                             // the warpgroups of both blocks are done with them
+  const uint32_t filled = empty + kStages * 8;                           // barriers of the two tiles' parameters
   const uint32_t used = filled + 2 * 8;
   const uint32_t rank = ClusterRank();
   if (threadIdx.x == 0) {
@@ -124,7 +126,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
         for (int j = 0; j < (kN / 32 + 1) / 2; ++j) {
           const int i = rank + 2 * j;
           if (i >= kN / 32) break;
-          CopyBoxToBlocks(to + i * (32 * Tile::kK * 2), &weight, full + to_stage * 8, {step * Tile::kK, 0, 0, 0, column / 32 + i}, 3);
+          CopyBoxToBlocks(to + i * (32 * Tile::kK * 2), &weight, full + to_stage * 8, {step * Tile::kK, 0, 0, 0, column / 32 + i},
+                          3);
         }
       };
       int early = first < tiles ? min(kStages, steps) : 0;
@@ -242,9 +245,15 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       if constexpr (kKind == FusedGemmKind::kRows) {
         // Chosen here and not for each value: the results of one group of columns are then computed while others are stored.
         switch (activation) {
-          case FusedActivation::kNone: FinishRows<T, kN, Tile::kBlocks, FusedActivation::kNone>(p, of_tile, d, row, column); break;
-          case FusedActivation::kRelu: FinishRows<T, kN, Tile::kBlocks, FusedActivation::kRelu>(p, of_tile, d, row, column); break;
-          case FusedActivation::kGelu: FinishRows<T, kN, Tile::kBlocks, FusedActivation::kGelu>(p, of_tile, d, row, column); break;
+          case FusedActivation::kNone:
+            FinishRows<T, kN, Tile::kBlocks, FusedActivation::kNone>(p, of_tile, d, row, column);
+            break;
+          case FusedActivation::kRelu:
+            FinishRows<T, kN, Tile::kBlocks, FusedActivation::kRelu>(p, of_tile, d, row, column);
+            break;
+          case FusedActivation::kGelu:
+            FinishRows<T, kN, Tile::kBlocks, FusedActivation::kGelu>(p, of_tile, d, row, column);
+            break;
         }
       } else {
         FinishSum<T, kN>(p, of_tile, residual, d[0], row, column);

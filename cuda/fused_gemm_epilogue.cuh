@@ -153,7 +153,8 @@ struct ResidualAhead {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int r = row + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + h * 8;
-      from[h] = r < p.rows ? static_cast<const T*>(p.residual) + static_cast<int64_t>(r) * p.n + column + threadIdx.x % 4 * 8 : nullptr;
+      from[h] =
+          r < p.rows ? static_cast<const T*>(p.residual) + static_cast<int64_t>(r) * p.n + column + threadIdx.x % 4 * 8 : nullptr;
     }
 #pragma unroll
     for (int g = 0; g < kAhead; ++g) Load(g);

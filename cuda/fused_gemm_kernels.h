@@ -21,11 +21,14 @@ constexpr int kFusedTileColumns[kNumFusedGemmTiles] = {128, 192, 256, 192};
 // blocks: an even number. The kernels with output_statistics are others than those without.
 using FusedGemmLauncher = cudaError_t (*)(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight,
                                           const FusedGemmArgs& args, int blocks, cudaStream_t stream);
-cudaError_t LaunchFusedRowsHalf(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int, cudaStream_t);
+cudaError_t LaunchFusedRowsHalf(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int,
+                                cudaStream_t);
 cudaError_t LaunchFusedRowsBFloat16(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int,
                                     cudaStream_t);
-cudaError_t LaunchFusedSumHalf(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int, cudaStream_t);
-cudaError_t LaunchFusedSumBFloat16(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int, cudaStream_t);
+cudaError_t LaunchFusedSumHalf(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int,
+                               cudaStream_t);
+cudaError_t LaunchFusedSumBFloat16(FusedGemmTileKind, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, int,
+                                   cudaStream_t);
 
 // One of the kernels as this build has it for the current GPU.
 cudaError_t GetFusedGemmAttributes(cudaFuncAttributes* attributes);

@@ -56,8 +56,8 @@ Status LaunchFusedGemmLarge(const void* input, const void* weight, const FusedGe
   if (tile == kNumFusedGemmTiles) tile = ChooseTile(args, clusters);
   const int blocks = 2 * static_cast<int>(std::min<int64_t>(clusters, Tiles(args.rows, args.n, tile)));
   const bool half = dtype == FASTBERT_FLOAT16, sum = args.output_statistics != nullptr;
-  const FusedGemmLauncher launch = sum ? (half ? LaunchFusedSumHalf : LaunchFusedSumBFloat16)
-                                       : (half ? LaunchFusedRowsHalf : LaunchFusedRowsBFloat16);
+  const FusedGemmLauncher launch =
+      sum ? (half ? LaunchFusedSumHalf : LaunchFusedSumBFloat16) : (half ? LaunchFusedRowsHalf : LaunchFusedRowsBFloat16);
   return CudaStatus(launch(tile, input_map, weight_map, args, blocks, stream), "FusedGemmKernel");
 }
 

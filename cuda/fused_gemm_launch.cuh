@@ -19,8 +19,8 @@ cudaError_t LaunchFusedTile(const CUtensorMap& input, const CUtensorMap& weight,
 }
 
 template <typename T, FusedGemmKind kKind>
-cudaError_t LaunchFusedTileOf(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
-                              int blocks, cudaStream_t stream) {
+cudaError_t LaunchFusedTileOf(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight,
+                              const FusedGemmArgs& args, int blocks, cudaStream_t stream) {
   constexpr bool kTurns = kKind == FusedGemmKind::kRows;
   switch (tile) {
     case kFusedTile128x128: return LaunchFusedTile<T, kKind, FusedGemmTile<128, 2, kTurns>>(input, weight, args, blocks, stream);

@@ -3,8 +3,8 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchFusedRowsHalf(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
-                               int blocks, cudaStream_t stream) {
+cudaError_t LaunchFusedRowsHalf(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight,
+                                const FusedGemmArgs& args, int blocks, cudaStream_t stream) {
   return LaunchFusedTileOf<__half, FusedGemmKind::kRows>(tile, input, weight, args, blocks, stream);
 }
 

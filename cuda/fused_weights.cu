@@ -3,10 +3,9 @@
 //
 // A weight is described by a FoldTask; a launch carries those of up to six layers in its parameters, since weights may be packed
 // anew in every call.
-#include "cuda/fused_weights.h"
-
 #include <algorithm>
 
+#include "cuda/fused_weights.h"
 #include "cuda/vector.cuh"
 
 namespace tf_fastbert {
@@ -18,14 +17,14 @@ constexpr int kTile = 64;
 constexpr int kSumRows = 8;  // threads that share a column
 
 struct FoldTask {
-  const void* from;  // [rows, columns], or null: only `bias` is converted
-  void* to;          // [columns, rows]
-  const void* gamma;   // [rows], with beta; null: nothing is folded
+  const void* from;   // [rows, columns], or null: only `bias` is converted
+  void* to;           // [columns, rows]
+  const void* gamma;  // [rows], with beta; null: nothing is folded
   const void* beta;
-  const void* bias;    // [columns]
-  float* bias_to;      // [columns]: bias + beta W
-  float* column_sum;   // [columns], with gamma
-  int rows, columns;   // multiples of 64
+  const void* bias;   // [columns]
+  float* bias_to;     // [columns]: bias + beta W
+  float* column_sum;  // [columns], with gamma
+  int rows, columns;  // multiples of 64
 };
 
 struct FoldTasks {
@@ -146,8 +145,8 @@ class Planner {
   void Fold(const void* kernel, const void* bias, const void* gamma, const void* beta, int columns, int first,
             const FusedWeight& weight) {
     if (buffer_ == nullptr) return;
-    tasks_.push_back({kernel, static_cast<char*>(const_cast<void*>(weight.values)) + size_t{2} * first * weight.k, gamma, beta, bias,
-                      const_cast<float*>(weight.bias) + first,
+    tasks_.push_back({kernel, static_cast<char*>(const_cast<void*>(weight.values)) + size_t{2} * first * weight.k, gamma, beta,
+                      bias, const_cast<float*>(weight.bias) + first,
                       weight.column_sum != nullptr ? const_cast<float*>(weight.column_sum) + first : nullptr, weight.k, columns});
   }
 

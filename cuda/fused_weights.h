@@ -12,9 +12,9 @@ namespace tf_fastbert {
 namespace cuda {
 
 struct FusedWeight {
-  const void* values = nullptr;           // [n, k] 16-bit values: the model's [k, n] kernel, transposed
-  const float* bias = nullptr;            // [n]: the model's, and beta W
-  const float* column_sum = nullptr;      // [n]: of the folded and rounded weights; null where no LayerNorm is folded
+  const void* values = nullptr;       // [n, k] 16-bit values: the model's [k, n] kernel, transposed
+  const float* bias = nullptr;        // [n]: the model's, and beta W
+  const float* column_sum = nullptr;  // [n]: of the folded and rounded weights; null where no LayerNorm is folded
   int n = 0, k = 0;
 };
 
@@ -32,8 +32,8 @@ size_t FusedBytes(const FastBertConfig& config);
 
 // Queues what makes the weights of all layers on `stream`; the user's weights have been checked. buffer: FusedBytes, 256-byte
 // aligned.
-Status PackFusedWeights(const FastBertConfig& config, const Dimensions& dimensions, const FastBertLayerWeights* layers, void* buffer,
-                        cudaStream_t stream, std::vector<FusedLayer>* packed);
+Status PackFusedWeights(const FastBertConfig& config, const Dimensions& dimensions, const FastBertLayerWeights* layers,
+                        void* buffer, cudaStream_t stream, std::vector<FusedLayer>* packed);
 
 }  // namespace cuda
 }  // namespace tf_fastbert

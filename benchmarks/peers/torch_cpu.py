@@ -1,5 +1,6 @@
-"""PyTorch on a CPU, for benchmarks/cpu_peers.py: padding skipped by hand. Products run over the packed tokens, scaled_dot_product_attention
-over each sequence; as they are, compiled (one layer, so that it compiles twelve times sooner), and with dynamically quantized Linear layers."""
+"""PyTorch on a CPU, for benchmarks/cpu_peers.py: padding skipped by hand. Products run over the packed tokens,
+scaled_dot_product_attention over each sequence; as they are, compiled (one layer, so that it compiles twelve times sooner), and with
+dynamically quantized Linear layers."""
 
 from __future__ import annotations
 

@@ -26,8 +26,10 @@ namespace tf_fastbert {
 namespace cpu {
 namespace {
 
+// clang-format off: the second uses the first
 #include "cc/cpu/vector512.inc"
 #include "cc/cpu/tile_epilogue.inc"
+// clang-format on
 
 constexpr int kRows = 8;        // of a register tile
 constexpr int kBlockTiles = 8;  // k tiles of a block of weights, of 2 KB
@@ -49,8 +51,7 @@ TF_FASTBERT_ALWAYS_INLINE __m512 Broadcast(const char* four_bytes) {
 template <Kind kKind>
 TF_FASTBERT_ALWAYS_INLINE __m512 MultiplyAdd(__m512 a, __m512 b, __m512 sum) {
   if (kKind == Kind::kInt8) {
-    return _mm512_castsi512_ps(
-        _mm512_dpbusd_epi32(_mm512_castps_si512(sum), _mm512_castps_si512(b), _mm512_castps_si512(a)));
+    return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), _mm512_castps_si512(b), _mm512_castps_si512(a)));
   }
   if (kKind == Kind::kBFloat16) return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
   return _mm512_fmadd_ps(a, b, sum);
@@ -178,7 +179,8 @@ void MultiplyPanel(const TileGemmTask& task, const Layout<kKind>& layout, int co
   if (kKind == Kind::kInt8) Begin(first, task.rows, sums);
   for (int k = 0; k < layout.tiles; k += kBlockTiles) {
     const int block = std::min(kBlockTiles, layout.tiles - k);
-    const char* a = static_cast<const char*>(task.a) + static_cast<int64_t>(k) * (layout.kDepth / layout.kInputDepth) * kTileBytes;
+    const char* a =
+        static_cast<const char*>(task.a) + static_cast<int64_t>(k) * (layout.kDepth / layout.kInputDepth) * kTileBytes;
     const char* block_b = b + static_cast<int64_t>(k) * 2 * kTileBytes;
     const bool last_block = k + block == layout.tiles;
     const int next_tiles = std::min(kBlockTiles, last_block ? (last_panel ? 0 : layout.tiles) : layout.tiles - k - block);
@@ -213,18 +215,12 @@ void Multiply(const TileGemmTask& task) {
 template <Kind kKind>
 void MultiplyAs(const TileGemmTask& task) {
   switch (task.epilogue) {
-    case TileEpilogue::kFloat32:
-      return Multiply<kKind, TileEpilogue::kFloat32>(task);
-    case TileEpilogue::kBFloat16:
-      return Multiply<kKind, TileEpilogue::kBFloat16>(task);
-    case TileEpilogue::kAccumulate:
-      return Multiply<kKind, TileEpilogue::kAccumulate>(task);
-    case TileEpilogue::kGeluTanh:
-      return Multiply<kKind, TileEpilogue::kGeluTanh>(task);
-    case TileEpilogue::kGeluErf:
-      return Multiply<kKind, TileEpilogue::kGeluErf>(task);
-    case TileEpilogue::kRelu:
-      return Multiply<kKind, TileEpilogue::kRelu>(task);
+    case TileEpilogue::kFloat32: return Multiply<kKind, TileEpilogue::kFloat32>(task);
+    case TileEpilogue::kBFloat16: return Multiply<kKind, TileEpilogue::kBFloat16>(task);
+    case TileEpilogue::kAccumulate: return Multiply<kKind, TileEpilogue::kAccumulate>(task);
+    case TileEpilogue::kGeluTanh: return Multiply<kKind, TileEpilogue::kGeluTanh>(task);
+    case TileEpilogue::kGeluErf: return Multiply<kKind, TileEpilogue::kGeluErf>(task);
+    case TileEpilogue::kRelu: return Multiply<kKind, TileEpilogue::kRelu>(task);
   }
 }
 

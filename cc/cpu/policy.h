@@ -26,8 +26,8 @@ namespace tf_fastbert {
 namespace cpu {
 
 struct Policy {
-  OperandFormat operand;  // the products' inputs
-  DataType attention;     // query, key and value: float32 or bfloat16
+  OperandFormat operand;          // the products' inputs
+  DataType attention;             // query, key and value: float32 or bfloat16
   bool bfloat16_weights = false;  // of the products, whose operand is float32
 };
 

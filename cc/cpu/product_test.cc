@@ -92,8 +92,8 @@ class Case {
     const OperandFormat format = in_.format;
     const ProductShape shape = {"test", k_, n_, format, epilogue, out_type, bfloat16_weights_};
     const std::string name = "product of type " + std::to_string(static_cast<int>(format.type)) + (format.tiles ? " tiles" : "") +
-                             (bfloat16_weights_ ? ", weights in bfloat16" : "") +
-                             ", epilogue " + std::to_string(static_cast<int>(epilogue)) + ", " + std::to_string(rows_) + " x " +
+                             (bfloat16_weights_ ? ", weights in bfloat16" : "") + ", epilogue " +
+                             std::to_string(static_cast<int>(epilogue)) + ", " + std::to_string(rows_) + " x " +
                              std::to_string(k_) + " x " + std::to_string(n_);
     std::unique_ptr<Product> product;
     size_t scratch_bytes = 0;

@@ -16,30 +16,26 @@ namespace cpu {
 constexpr int kTilePanel = 32;    // columns
 constexpr int kTileBytes = 1024;  // 16 rows of 64
 
-constexpr int Planes(OperandType type) {
-  return type == OperandType::kBFloat16x3 ? 3 : type == OperandType::kBFloat16x2 ? 2 : 1;
-}
+constexpr int Planes(OperandType type) { return type == OperandType::kBFloat16x3 ? 3 : type == OperandType::kBFloat16x2 ? 2 : 1; }
 // Values of k in a tile.
-constexpr int TileDepth(OperandType type) {
-  return type == OperandType::kInt8 ? 64 : type == OperandType::kFloat32 ? 16 : 32;
-}
+constexpr int TileDepth(OperandType type) { return type == OperandType::kInt8 ? 64 : type == OperandType::kFloat32 ? 16 : 32; }
 
 enum class TileEpilogue {
-  kFloat32,      // rows of floats
-  kBFloat16,     // rows of bfloat16
-  kAccumulate,   // added to rows of floats
-  kGeluTanh,     // these three into an operand of the same type
+  kFloat32,     // rows of floats
+  kBFloat16,    // rows of bfloat16
+  kAccumulate,  // added to rows of floats
+  kGeluTanh,    // these three into an operand of the same type
   kGeluErf,
   kRelu,
 };
 
 // One product in the calling thread: out [rows, columns] = epilogue(a [rows, k] * b [k, columns]).
 struct TileGemmTask {
-  OperandType type;           // of a
-  OperandType weights;        // of b: the same, or kBFloat16 with a kFloat32
-  const void* a;              // rows of exactly `depth` columns
-  const void* b;              // the packed weights [k, n]
-  int rows;                   // multiple of 16
+  OperandType type;     // of a
+  OperandType weights;  // of b: the same, or kBFloat16 with a kFloat32
+  const void* a;        // rows of exactly `depth` columns
+  const void* b;        // the packed weights [k, n]
+  int rows;             // multiple of 16
   int k;
   int first_depth, depth;     // rows of b to multiply with, multiples of 64
   int first_column, columns;  // multiples of 32
@@ -50,7 +46,7 @@ struct TileGemmTask {
   int64_t out_stride;
   Operand out_operand;  // for the last three; its row 0 is row 0 of a, its column 0 is column `operand_column`
   int operand_column;
-  void* scratch;        // TileGemmScratchBytes(type, rows, k)
+  void* scratch;  // TileGemmScratchBytes(type, rows, k)
 };
 
 size_t TileGemmScratchBytes(OperandType type, int rows, int k);

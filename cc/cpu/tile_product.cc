@@ -11,16 +11,11 @@ namespace {
 
 TileEpilogue EpilogueOf(const ProductShape& shape) {
   switch (shape.epilogue) {
-    case Epilogue::kStore:
-      return shape.out == DataType::kBFloat16 ? TileEpilogue::kBFloat16 : TileEpilogue::kFloat32;
-    case Epilogue::kAccumulate:
-      return TileEpilogue::kAccumulate;
-    case Epilogue::kGeluErf:
-      return TileEpilogue::kGeluErf;
-    case Epilogue::kRelu:
-      return TileEpilogue::kRelu;
-    default:
-      return TileEpilogue::kGeluTanh;
+    case Epilogue::kStore: return shape.out == DataType::kBFloat16 ? TileEpilogue::kBFloat16 : TileEpilogue::kFloat32;
+    case Epilogue::kAccumulate: return TileEpilogue::kAccumulate;
+    case Epilogue::kGeluErf: return TileEpilogue::kGeluErf;
+    case Epilogue::kRelu: return TileEpilogue::kRelu;
+    default: return TileEpilogue::kGeluTanh;
   }
 }
 
