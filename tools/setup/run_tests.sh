@@ -6,4 +6,12 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 "$(tools/setup/find_bazel.sh)" test //...
 tools/setup/install_pinned.sh .venv requirements-test.txt
-exec .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile "$@"
+
+# TensorFlow's messages from the two processes come out at their very end, behind the summary. What tests print is in pytest's
+# report; this is shown only if there was none (a wrong argument, say).
+messages=$(mktemp)
+trap 'rm -f "$messages"' EXIT
+status=0
+.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile "$@" 2>"$messages" || status=$?
+[ "$status" -le 1 ] || cat "$messages" >&2
+exit "$status"
