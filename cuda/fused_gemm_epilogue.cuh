@@ -135,6 +135,7 @@ __device__ __forceinline__ void FinishRows(const FusedGemmArgs& p, const FusedGe
   }
 }
 
+// Sum over the four threads that have a row of the accumulators.
 __device__ __forceinline__ float QuadSum(float x) {
   x += __shfl_xor_sync(0xffffffffu, x, 1);
   return x + __shfl_xor_sync(0xffffffffu, x, 2);

@@ -10,12 +10,6 @@
 namespace tf_fastbert {
 namespace cuda {
 
-// Sum over the four threads that have a row of the accumulators.
-__device__ __forceinline__ float SumOf4(float x) {
-  x += __shfl_xor_sync(0xffffffffu, x, 1);
-  return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-
 // LayerNorm's scale and shift of a row from its parts, by four threads: Load asks for them early, Combine waits for them. Chan's
 // formula for parts of equal size.
 class MidStatistics {
@@ -41,14 +35,14 @@ class MidStatistics {
       const float4 pair = __ldcg(row_ + at);
       sum += pair.x + pair.z;
     }
-    const float mean = __fdividef(SumOf4(sum), static_cast<float>(2 * pairs_));
+    const float mean = __fdividef(QuadSum(sum), static_cast<float>(2 * pairs_));
     float squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (static_cast<int>(threadIdx.x % 4) + 4 * i < pairs_) squares += Squares(pair_[i], mean);
     }
     for (int at = threadIdx.x % 4 + 4 * kAhead; at < pairs_; at += 4) squares += Squares(__ldcg(row_ + at), mean);
-    const float variance = __fdividef(SumOf4(squares), static_cast<float>(2 * pairs_ * kMidStatisticsColumns));
+    const float variance = __fdividef(QuadSum(squares), static_cast<float>(2 * pairs_ * kMidStatisticsColumns));
     const float scale = rsqrtf(variance + epsilon);
     return {scale, -mean * scale};
   }

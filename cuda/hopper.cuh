@@ -91,7 +91,15 @@ __device__ __forceinline__ void CopyTile(uint32_t to, const CUtensorMap* map, ui
       : "memory");
 }
 
-// The same into the blocks of `blocks` (a bit for each rank), at the same place and with the same barrier of each.
+// The same of a five-dimensional tensor, box at (c[0], ...), innermost first.
+__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, uint32_t barrier, const int (&c)[5]) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]), "r"(c[4])
+      : "memory");
+}
+
+// CopyTile into the blocks of `blocks` (a bit for each rank), at the same place and with the same barrier of each.
 __device__ __forceinline__ void CopyTileToBlocks(uint32_t to, const CUtensorMap* map, uint32_t barrier, int column, int row,
                                                  uint16_t blocks) {
   asm volatile(
@@ -101,13 +109,7 @@ __device__ __forceinline__ void CopyTileToBlocks(uint32_t to, const CUtensorMap*
       : "memory");
 }
 
-// The same of a five-dimensional tensor, box at (c[0], ...), innermost first.
-__device__ __forceinline__ void CopyBox(uint32_t to, const CUtensorMap* map, uint32_t barrier, const int (&c)[5]) {
-  asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
-      "l"(map), "r"(barrier), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]), "r"(c[4])
-      : "memory");
-}
+// CopyBox likewise.
 __device__ __forceinline__ void CopyBoxToBlocks(uint32_t to, const CUtensorMap* map, uint32_t barrier, const int (&c)[5],
                                                 uint16_t blocks) {
   asm volatile(

@@ -27,9 +27,12 @@ Status GetEncodeTiled(EncodeTiled* function) {
   return found != nullptr ? Status::Ok() : Status::Internal("the CUDA driver has no cuTensorMapEncodeTiled");
 }
 
+int SizeOfValue(int dtype) { return dtype < 0 ? 1 : 2; }
+
 template <int kRank>
 Status Make(const void* values, int dtype, const cuuint64_t (&sizes)[kRank], const cuuint64_t (&strides)[kRank - 1],
-            const cuuint32_t (&box)[kRank], CUtensorMap* map, CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_128B) {
+            const cuuint32_t (&box)[kRank], CUtensorMapSwizzle swizzle,
+            CUtensorMap* map) {
   EncodeTiled encode;
   FASTBERT_RETURN_IF_ERROR(GetEncodeTiled(&encode));
   const CUtensorMapDataType type = dtype < 0                     ? CU_TENSOR_MAP_DATA_TYPE_UINT8
@@ -45,26 +48,28 @@ Status Make(const void* values, int dtype, const cuuint64_t (&sizes)[kRank], con
                           " values failed with " + std::to_string(result));
 }
 
+Status MakeMatrixMap(const void* values, int64_t rows, int64_t columns, int box_rows, int box_columns, int dtype,
+                     CUtensorMapSwizzle swizzle, CUtensorMap* map) {
+  return Make<2>(values, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
+                 {static_cast<cuuint64_t>(columns * SizeOfValue(dtype))},
+                 {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)}, swizzle, map);
+}
+
 }  // namespace
 
 Status MakeTileMap(const void* values, int64_t rows, int64_t columns, int box_rows, int dtype, CUtensorMap* map) {
-  const int size = dtype < 0 ? 1 : 2;
-  return Make<2>(values, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
-                 {static_cast<cuuint64_t>(columns * size)},
-                 {static_cast<cuuint32_t>(128 / size), static_cast<cuuint32_t>(box_rows)}, map);
+  return MakeMatrixMap(values, rows, columns, box_rows, 128 / SizeOfValue(dtype), dtype, CU_TENSOR_MAP_SWIZZLE_128B, map);
 }
 
-Status MakeResultMap(const void* values, int64_t rows, int64_t columns, int box_rows, int box_columns, int dtype, CUtensorMap* map) {
-  const int size = dtype < 0 ? 1 : 2;
-  return Make<2>(values, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
-                 {static_cast<cuuint64_t>(columns * size)},
-                 {static_cast<cuuint32_t>(box_columns), static_cast<cuuint32_t>(box_rows)}, map, CU_TENSOR_MAP_SWIZZLE_NONE);
+Status MakeResultMap(const void* values, int64_t rows, int64_t columns, int box_rows, int box_columns, int dtype,
+                     CUtensorMap* map) {
+  return MakeMatrixMap(values, rows, columns, box_rows, box_columns, dtype, CU_TENSOR_MAP_SWIZZLE_NONE, map);
 }
 
 Status MakePermutedTileMap(const void* values, int rows, int columns, int dtype, CUtensorMap* map) {
   const cuuint64_t row = cuuint64_t{2} * columns;
   return Make<5>(values, dtype, {static_cast<cuuint64_t>(columns), 2, 4, 4, static_cast<cuuint64_t>(rows) / 32},
-                 {row, 8 * row, 2 * row, 32 * row}, {64, 2, 4, 4, 1}, map);
+                 {row, 8 * row, 2 * row, 32 * row}, {64, 2, 4, 4, 1}, CU_TENSOR_MAP_SWIZZLE_128B, map);
 }
 
 }  // namespace cuda

@@ -100,10 +100,7 @@ class Case {
     Status status = CreateProduct(shape, &product);
     if (status.ok()) status = product->ScratchBytes(rows_, &scratch_bytes);
     const Memory packed(status.ok() ? product->PackedBytes() : 0), scratch(scratch_bytes);
-    const void* source = floats_.data();
-    if (format.type == OperandType::kBFloat16) source = bfloats_.data();
-    if (format.type == OperandType::kInt8) source = bytes_.data();
-    if (status.ok()) status = product->Pack(source, packed.data);
+    if (status.ok()) status = product->Pack(Weights(), packed.data);
     const bool activates = epilogue != Epilogue::kStore && epilogue != Epilogue::kAccumulate;
     const Memory out(activates ? format.Bytes(rows_, n_) : static_cast<size_t>(rows_) * n_ * SizeOf(out_type));
     const Operand operand = {format, out.data, n_, 127 / 4.0f};
@@ -154,27 +151,16 @@ class Case {
 
   // A row that is not finite spoils no other.
   void TestRowsApart() {
-    const ProductShape shape = {"test", k_, n_, in_.format, Epilogue::kStore, DataType::kFloat32, bfloat16_weights_};
-    std::unique_ptr<Product> product;
-    size_t scratch_bytes = 0;
-    CreateProduct(shape, &product);
-    product->ScratchBytes(rows_, &scratch_bytes);
-    const Memory packed(product->PackedBytes()), scratch(scratch_bytes);
-    product->Pack(floats_.data(), packed.data);
+    const Packed product(*this, Epilogue::kStore);
     std::vector<float> out(expected_.size());
-    ProductCall call;
+    ProductCall call = product.Call(out.data());
     call.in = in_.data;
-    call.rows = rows_;
-    call.first_column = 0;
-    call.columns = n_;
-    call.out = out.data();
-    call.scratch = scratch.data;
     const int spoiled = rows_ / 2 + 3;
     float* element = reinterpret_cast<float*>(OperandAddress(in_, spoiled, k_ - 1));
     const float before = *element;
     for (float value : {std::nanf(""), INFINITY}) {
       *element = value;
-      product->Run({packed.data, bias_.data(), scales_.data()}, call);
+      product.Run(call);
       int wrong = 0;
       for (int i = 0; i < rows_ * n_; ++i) {
         wrong += i / n_ == spoiled ? std::isfinite(out[i]) : !(std::fabs(out[i] - expected_[i]) < 1e-4);
@@ -188,16 +174,7 @@ class Case {
 
   // The product over two parts of the depth, added up.
   void TestDepth() const {
-    const ProductShape shape = {"test", k_, n_, in_.format, Epilogue::kAccumulate, DataType::kFloat32, bfloat16_weights_};
-    std::unique_ptr<Product> product;
-    size_t scratch_bytes = 0;
-    CreateProduct(shape, &product);
-    product->ScratchBytes(rows_, &scratch_bytes);
-    const Memory packed(product->PackedBytes()), scratch(scratch_bytes);
-    const void* source = in_.format.type == OperandType::kInt8       ? static_cast<const void*>(bytes_.data())
-                         : in_.format.type == OperandType::kBFloat16 ? static_cast<const void*>(bfloats_.data())
-                                                                     : floats_.data();
-    product->Pack(source, packed.data);
+    const Packed product(*this, Epilogue::kAccumulate);
     std::vector<float> out(expected_.size(), 0.0f), row(64);
     for (int first = 0; first < k_; first += 64) {
       const Memory part(in_.format.Bytes(rows_, 64));
@@ -206,16 +183,11 @@ class Case {
         for (int c = 0; c < 64; ++c) row[c] = ReadOperand(in_, r, first + c);
         BestKernels().write_operand(row.data(), 64, operand, r, 0);
       }
-      ProductCall call;
+      ProductCall call = product.Call(out.data());
       call.in = part.data;
-      call.rows = rows_;
-      call.first_column = 0;
-      call.columns = n_;
-      call.out = out.data();
       call.first_depth = first;
       call.depth = 64;
-      call.scratch = scratch.data;
-      product->Run({packed.data, bias_.data(), scales_.data()}, call);
+      product.Run(call);
     }
     double worst = 0;
     for (size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::fabs(out[i] - expected_[i]));
@@ -225,6 +197,51 @@ class Case {
   }
 
  private:
+  // A product into float32 with the case's weights, for all of its rows and columns.
+  class Packed {
+   public:
+    Packed(const Case& c, Epilogue epilogue)
+        : case_(c), product_(Create(c, epilogue)), packed_(product_->PackedBytes()), scratch_(ScratchBytes(c)) {
+      product_->Pack(c.Weights(), packed_.data);
+    }
+
+    ProductCall Call(float* out) const {
+      ProductCall call;
+      call.rows = case_.rows_;
+      call.first_column = 0;
+      call.columns = case_.n_;
+      call.out = out;
+      call.scratch = scratch_.data;
+      return call;
+    }
+
+    void Run(const ProductCall& call) const { product_->Run({packed_.data, case_.bias_.data(), case_.scales_.data()}, call); }
+
+   private:
+    static std::unique_ptr<Product> Create(const Case& c, Epilogue epilogue) {
+      std::unique_ptr<Product> product;
+      CreateProduct({"test", c.k_, c.n_, c.in_.format, epilogue, DataType::kFloat32, c.bfloat16_weights_}, &product);
+      return product;
+    }
+
+    size_t ScratchBytes(const Case& c) const {
+      size_t bytes = 0;
+      product_->ScratchBytes(c.rows_, &bytes);
+      return bytes;
+    }
+
+    const Case& case_;
+    const std::unique_ptr<Product> product_;
+    const Memory packed_, scratch_;
+  };
+
+  // As a product of the operand's type takes them.
+  const void* Weights() const {
+    if (in_.format.type == OperandType::kBFloat16) return bfloats_.data();
+    if (in_.format.type == OperandType::kInt8) return bytes_.data();
+    return floats_.data();
+  }
+
   const bool bfloat16_weights_;
   const int rows_, k_, n_;
   Memory in_memory_;
