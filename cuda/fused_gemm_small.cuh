@@ -190,6 +190,8 @@ __global__ void __launch_bounds__(SmallGemm::kThreads, 2)
                   AddressAt(summed, threadIdx.x));
     }
     BarrierWait(summed, 0);
+    __syncwarp();
+    ClusterArriveRelaxed();  // what the others sent here has been read there
   }
 
 #pragma unroll
@@ -209,6 +211,11 @@ __global__ void __launch_bounds__(SmallGemm::kThreads, 2)
       }
     }
     epilogue.Store(first_row + row, rows[i], v);
+  }
+  if (parts > 1) {
+    // No block ends before the copies out of its shared memory are over. The copying warp has ended, which counts as arrived.
+    __syncwarp();
+    ClusterWait();
   }
 #else
   __trap();  // HasSmallGemm keeps callers away
