@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(SmallGemm::kThreads, 2)
     }
     BarrierWait(summed, 0);
     __syncwarp();
-    ClusterArriveRelaxed();  // what the others sent here has been read there
+    ClusterArrive();  // what the others sent here has been read there
   }
 
 #pragma unroll

@@ -27,10 +27,9 @@ __device__ __forceinline__ void ClusterSync() {
   asm volatile("barrier.cluster.arrive.aligned;\n barrier.cluster.wait.aligned;" ::: "memory");
 }
 
-// Its two halves; whole warps call them.
-__device__ __forceinline__ void ClusterArrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
-// An arrival that says only that this thread has come here, and nothing of what it has written.
-__device__ __forceinline__ void ClusterArriveRelaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+// Its two halves; whole warps call them. Arriving says only that this thread has come here, with its barriers initialized
+// (BarrierInitFence), and nothing of what else it has written: that would take a fence of the whole GPU's memory.
+__device__ __forceinline__ void ClusterArrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ __forceinline__ void ClusterWait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
 
 // The address, in a cluster's shared memory, of what is at `address` in this block's and in block `rank`'s.
