@@ -1,5 +1,5 @@
 #!/bin/bash
-# compute-sanitizer on a sample of the random cases, on a machine with a GPU and PyTorch:
+# compute-sanitizer on a sample of the random cases and on sanitizer_cases.py, on a machine with a GPU and PyTorch:
 #
 #   TF_FASTBERT_CUDA_LIBRARY=.../libfastbert_cuda.so tests/gpu/sanitize.sh [CASES]
 #
@@ -12,10 +12,14 @@ cases=${1:-20}
 plain=$(mktemp -d)/libplain_cublaslt.so
 nvcc -O2 -arch=native -std=c++17 -Xcompiler -fPIC -shared -I. tests/gpu/plain_cublaslt.cu -o "$plain"
 
-check() {  # TOOL [OPTION...]
-  echo "== $*"
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout "${SANITIZE_TIMEOUT:-600}" compute-sanitizer --tool "$@" --error-exitcode 3 \
-    --kernel-name kns=tf_fastbert python3 -m tests.gpu.cuda_cases 0 "$cases" --small | tail -n 3
+check() {  # TOOL
+  local what
+  for what in "cuda_cases 0 $cases --small" sanitizer_cases; do
+    echo "== $1: $what"
+    # shellcheck disable=SC2086
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout "${SANITIZE_TIMEOUT:-600}" compute-sanitizer --tool "$1" --error-exitcode 3 \
+      --kernel-name kns=tf_fastbert python3 -m tests.gpu.$what | tail -n 3
+  done
 }
 check memcheck
 export TF_FASTBERT_CUBLASLT=$plain
