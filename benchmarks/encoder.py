@@ -12,7 +12,8 @@ loop on the device.
 
 A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not
 installed is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights,
-input, output) over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out;
+input, output) over the rate of a copy, both measured in the same run. Writes encoder.jsonl, encoder.md and encoder.png to --out
+(benchmarks/merge.py makes the last two again, also from several runs);
 Ctrl-C ends the run with what was measured until then. Each result also goes to encoder_live.jsonl there as soon as it is known.
 """
 
@@ -217,12 +218,14 @@ def main() -> None:
         "model": report.model,
         "dtype": report.dtype,
         "versions": report.header[1:],
+        "ceilings": report.ceilings and [report.ceilings.flops, report.ceilings.bytes],
     }
     with open(args.out / "encoder.jsonl", "a") as file:
         for result in report.results:
-            batch, seq_len = result["row"]
-            floor = report.floor_ms((batch, seq_len), result["padded"])
-            file.write(json.dumps({**common, **result, "floor_milliseconds": floor}) + "\n")
+            row = (result["row"][0], result["row"][1])
+            given = {"lengths": report.lengths[row]} if row in report.lengths else {}
+            floor = report.floor_ms(row, result["padded"])
+            file.write(json.dumps({**common, **result, "floor_milliseconds": floor, **given}) + "\n")
     table = report.markdown()
     with open(args.out / "encoder.md", "a") as file:
         file.write(table + "\n\n")
