@@ -4,6 +4,17 @@
 
 namespace tf_fastbert {
 namespace cuda {
+namespace {
+
+// Measured on an H100 with BERT-base: below, attention_wgmma.cuh is as fast or faster.
+constexpr int64_t kMinStreamTokens = 6000;
+
+// Fewer items than this leave attention_split.cuh's second warpgroup little to do; more than three on a multiprocessor fill it anyway.
+constexpr int kMinSplitItems = 48, kMaxSplitItemsOfProcessor = 3;
+
+bool Streams(const AttentionPlan& plan, int64_t num_tokens) { return plan.streams && num_tokens >= kMinStreamTokens; }
+
+}  // namespace
 
 AttentionArgs MakeAttentionArgs(const Dimensions& d, const SequenceLayout& layout, const void* qkv, void* context) {
   AttentionArgs args;
@@ -11,14 +22,18 @@ AttentionArgs MakeAttentionArgs(const Dimensions& d, const SequenceLayout& layou
   args.context = context;
   args.tiles = layout.tiles;
   args.num_tiles = layout.tile_slots;
+  args.num_tokens = layout.num_tokens;
+  args.max_length = layout.seq_len;
+  args.next_item = layout.next_item;
   args.num_heads = d.num_heads;
   args.head_size = d.padded_head;
   args.scale = 1.0f / std::sqrt(static_cast<float>(d.head));
   return args;
 }
 
-AttentionPlan PlanAttention(int dtype, int precision, int head_size, int compute_capability) {
+AttentionPlan PlanAttention(int dtype, int precision, int head_size, int compute_capability, int num_processors) {
   AttentionPlan plan;
+  plan.num_processors = num_processors;
   if (dtype == FASTBERT_FLOAT32) {
     plan.tf32 = precision == FASTBERT_PRECISION_TF32 && compute_capability >= 80;
     plan.tile_size = head_size > 64 && !plan.tf32 ? 32 : 64;  // must agree with the kernels' kQueries
@@ -30,12 +45,26 @@ AttentionPlan PlanAttention(int dtype, int precision, int head_size, int compute
   } else if (head_size <= 64) {
     plan.wgmma_blocks = PrepareAttentionWgmma64(dtype);
   }
+  if (plan.wgmma_blocks > 0) {
+    plan.split_items = kMaxSplitItemsOfProcessor * num_processors;
+    plan.streams = head_size == 64 && PrepareAttentionStream(dtype);
+  }
   return plan;
 }
 
-Status LaunchAttention(const AttentionPlan& plan, const AttentionArgs& args, int dtype, cudaStream_t stream) {
+int AttentionTileSize(const AttentionPlan& plan, int64_t num_tokens) {
+  return Streams(plan, num_tokens) ? kStreamQueries : plan.tile_size;
+}
+
+Status LaunchAttention(const AttentionPlan& plan, const AttentionArgs& args, int dtype, int layer, cudaStream_t stream) {
+  const int items = args.num_tiles * args.num_heads;
+  const bool split = items >= kMinSplitItems && items <= plan.split_items && args.max_length > 64;
   if (dtype == FASTBERT_FLOAT32) {
     plan.tf32 ? LaunchAttentionTf32(args, stream) : LaunchAttentionFp32(args, stream);
+  } else if (Streams(plan, args.num_tokens)) {
+    FASTBERT_RETURN_IF_ERROR(LaunchAttentionStream(args, dtype, plan.num_processors, layer, stream));
+  } else if (split) {
+    args.head_size <= 32 ? LaunchAttentionSplit32(args, dtype, stream) : LaunchAttentionSplit64(args, dtype, stream);
   } else if (args.head_size <= 32) {
     plan.wgmma_blocks > 0 ? LaunchAttentionWgmma32(args, dtype, plan.wgmma_blocks, stream)
                           : LaunchAttentionMma32(args, dtype, stream);

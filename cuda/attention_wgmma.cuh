@@ -42,6 +42,9 @@ struct AttentionWgmma {
   static constexpr int kCopyRows = kThreads / kChunks;       // rows that all threads copy in one go
   static constexpr float kGrowth = 8.0f;                     // see above
 
+  // Number of this thread in its warpgroup; attention_split.cuh has two in a block.
+  static __device__ __forceinline__ int Thread() { return threadIdx.x % kThreads; }
+
   // Shared address of a 16-byte chunk.
   static __device__ __forceinline__ uint32_t Chunk(uint32_t tile, int row, int chunk) {
     return tile + row * kRowBytes + (chunk ^ (kChunks == 8 ? row & 7 : (row >> 1) & 3)) * 16;
@@ -57,8 +60,8 @@ struct AttentionWgmma {
 
   // Copies 64 rows of a sequence's matrix, `first` and on; those from `length` on become zero.
   static __device__ __forceinline__ void Copy(uint32_t tile, const T* from, int64_t stride, int first, int length, bool in_head) {
-    const int row = threadIdx.x / kChunks;
-    const uint32_t to = Chunk(tile, row, threadIdx.x % kChunks);  // rows kCopyRows (a multiple of 8) apart are swizzled alike
+    const int row = Thread() / kChunks;
+    const uint32_t to = Chunk(tile, row, Thread() % kChunks);  // rows kCopyRows (a multiple of 8) apart are swizzled alike
 #pragma unroll
     for (int i = 0; i < 64 / kCopyRows; ++i) {
       const int source = first + row + i * kCopyRows;
@@ -74,6 +77,19 @@ struct AttentionWgmma {
     float max[2];  // of rows lane / 4 and lane / 4 + 8: what is subtracted
     float sum[2];  // this lane's part
   };
+
+  static __device__ __forceinline__ void Clear(Rows& x) {
+#pragma unroll
+    for (int n = 0; n < kHead / 8; ++n) x.o[n][0] = x.o[n][1] = x.o[n][2] = x.o[n][3] = 0.0f;
+    x.max[0] = x.max[1] = -INFINITY;
+    x.sum[0] = x.sum[1] = 0.0f;
+  }
+
+  static __device__ __forceinline__ void LoadQueries(Rows& x, uint32_t q_tile) {
+    const int warp = Thread() / 32, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int k = 0; k < kHead / 16; ++k) LoadMatrices(x.q[k], Chunk(q_tile, warp * 16 + lane % 16, 2 * k + lane / 16));
+  }
 
   // One tile of keys: o, max and sum take up softmax(q k^T) v. kN: keys that are looked at; kTail: only keys_left of them are
   // valid. `active`: this warp has queries at all.
@@ -149,9 +165,23 @@ struct AttentionWgmma {
     WgmmaPin(x.o);
   }
 
+  // The Step for a stage, K and behind it V, of which at most keys_left keys are valid.
+  static __device__ __forceinline__ void TakeUp(Rows& x, uint32_t stage, float scale, int keys_left, bool active) {
+    if (keys_left >= kKeys) {
+      Step<64, false>(x, stage, stage + kTileBytes, scale, keys_left, active);
+    } else if (keys_left > 32) {
+      Step<64, true>(x, stage, stage + kTileBytes, scale, keys_left, active);
+    } else {
+      Step<32, true>(x, stage, stage + kTileBytes, scale, keys_left, active);
+    }
+  }
+
   // The block's work number `round`: the list is dealt out to and fro, so that no block gets the longer ones every time.
-  static __device__ __forceinline__ Item GetItem(const AttentionArgs& args, int round, bool in_head) {
-    const unsigned number = round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x);
+  static __device__ __forceinline__ Item GetItemOfRound(const AttentionArgs& args, int round, bool in_head) {
+    return GetItem(args, round * gridDim.x + (round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x), in_head);
+  }
+
+  static __device__ __forceinline__ Item GetItem(const AttentionArgs& args, unsigned number, bool in_head) {
     Item item = {0, 0, nullptr, 0};
     if (number >= static_cast<unsigned>(args.num_tiles) * args.num_heads) return item;
     const int head = number % static_cast<unsigned>(args.num_heads);
@@ -160,7 +190,7 @@ struct AttentionWgmma {
     item.length = tile.length;
     item.query = tile.query;
     item.q = static_cast<const T*>(args.qkv) + tile.begin * 3 * width + head * args.head_size +
-             (in_head ? threadIdx.x % kChunks * 8 : 0);
+             (in_head ? Thread() % kChunks * 8 : 0);
     item.context = (tile.begin + tile.query) * width + head * args.head_size;
     return item;
   }
@@ -168,13 +198,13 @@ struct AttentionWgmma {
   static __device__ __forceinline__ void Run(const AttentionArgs& args, uint32_t shared) {
     const int width = args.num_heads * args.head_size;
     const int64_t stride = 3 * static_cast<int64_t>(width);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
     const float scale = args.scale * 1.4426950408889634f;  // log2(e)
     const bool in_head = threadIdx.x % kChunks * 8 < args.head_size;
     uint32_t q_tile = shared, next_q_tile = shared + kTileBytes;
     uint32_t stage = shared + 2 * kTileBytes, next_stage = stage + 2 * kTileBytes;  // each K, then V
 
-    Item item = GetItem(args, 0, in_head);
+    Item item = GetItemOfRound(args, 0, in_head);
     Copy(q_tile, item.q, stride, item.query, item.length, in_head);
     Copy(stage, item.q + width, stride, 0, item.length, in_head);
     Copy(stage + kTileBytes, item.q + 2 * width, stride, 0, item.length, in_head);
@@ -182,13 +212,10 @@ struct AttentionWgmma {
 
 #pragma unroll 1
     for (int round = 1; item.length > 0; ++round) {
-      const Item next = GetItem(args, round, in_head);
+      const Item next = GetItemOfRound(args, round, in_head);
       const bool active = item.query + warp * 16 < item.length;
       Rows x;
-#pragma unroll
-      for (int n = 0; n < kHead / 8; ++n) x.o[n][0] = x.o[n][1] = x.o[n][2] = x.o[n][3] = 0.0f;
-      x.max[0] = x.max[1] = -INFINITY;
-      x.sum[0] = x.sum[1] = 0.0f;
+      Clear(x);
 
 #pragma unroll 1
       for (int keys_left = item.length; keys_left > 0; keys_left -= kKeys) {
@@ -205,17 +232,8 @@ struct AttentionWgmma {
           Copy(next_stage + kTileBytes, next.q + 2 * width, stride, 0, next.length, in_head);
         }
         CommitCopies();
-        if (keys_left == item.length) {
-#pragma unroll
-          for (int k = 0; k < kHead / 16; ++k) LoadMatrices(x.q[k], Chunk(q_tile, warp * 16 + lane % 16, 2 * k + lane / 16));
-        }
-        if (keys_left >= kKeys) {
-          Step<64, false>(x, stage, stage + kTileBytes, scale, keys_left, active);
-        } else if (keys_left > 32) {
-          Step<64, true>(x, stage, stage + kTileBytes, scale, keys_left, active);
-        } else {
-          Step<32, true>(x, stage, stage + kTileBytes, scale, keys_left, active);
-        }
+        if (keys_left == item.length) LoadQueries(x, q_tile);
+        TakeUp(x, stage, scale, keys_left, active);
         const uint32_t used = stage;
         stage = next_stage;
         next_stage = used;
@@ -230,7 +248,7 @@ struct AttentionWgmma {
 
   // Through this warp's own rows of the Q tile, so that the stores to memory are 16 bytes wide.
   static __device__ __forceinline__ void Store(const Rows& x, uint32_t q_tile, const Item& item, const AttentionArgs& args) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = Thread() / 32, lane = threadIdx.x % 32;
     const int64_t width = args.num_heads * args.head_size;
     __syncwarp();  // all lanes have read Q
 #pragma unroll

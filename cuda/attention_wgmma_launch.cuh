@@ -1,7 +1,8 @@
-// The kernel around attention_wgmma.cuh, its launch, and whether the current device can run it.
+// The kernels around attention_wgmma.cuh and attention_split.cuh, their launches, and whether the current device can run them.
 #ifndef TF_FASTBERT_CUDA_ATTENTION_WGMMA_LAUNCH_CUH_
 #define TF_FASTBERT_CUDA_ATTENTION_WGMMA_LAUNCH_CUH_
 
+#include "cuda/attention_split.cuh"
 #include "cuda/attention_wgmma.cuh"
 #include "cuda/dependent_launch.cuh"
 
@@ -18,9 +19,20 @@ __global__ void __launch_bounds__(AttentionWgmma<T, kHead>::kThreads, AttentionW
   WaitForPreviousKernel();
   AttentionWgmma<T, kHead>::Run(args, static_cast<uint32_t>(__cvta_generic_to_shared(attention_shared)));
 }
+
+template <typename T, int kHead>
+__global__ void __launch_bounds__(AttentionSplit<T, kHead>::kThreads, AttentionSplit<T, kHead>::kBlocks)
+    AttentionSplitKernel(const AttentionArgs args) {
+  extern __shared__ __align__(1024) char attention_split_shared[];
+  LetNextKernelStart();
+  WaitForPreviousKernel();
+  AttentionSplit<T, kHead>::Run(args, attention_split_shared);
+}
 #else
 template <typename T, int kHead>
 __global__ void __launch_bounds__(32) AttentionWgmmaKernel(const AttentionArgs args) {}
+template <typename T, int kHead>
+__global__ void __launch_bounds__(32) AttentionSplitKernel(const AttentionArgs args) {}
 #endif
 
 template <typename T, int kHead>
@@ -41,8 +53,24 @@ void LaunchAttentionWgmma(const AttentionArgs& args, int dtype, int blocks, cuda
   }
 }
 
-// Allows the kernel its shared memory; how many of its blocks the current device runs side by side, or 0 where there is no code
-// for it.
+template <typename T, int kHead>
+void LaunchAttentionSplit(const AttentionArgs& args, cudaStream_t stream) {
+  using Kernel = AttentionSplit<T, kHead>;
+  LaunchDependent(AttentionSplitKernel<T, kHead>, args.num_tiles * args.num_heads, Kernel::kThreads, 1, Kernel::kSharedBytes,
+                  stream, args);
+}
+
+template <int kHead>
+void LaunchAttentionSplit(const AttentionArgs& args, int dtype, cudaStream_t stream) {
+  if (dtype == FASTBERT_FLOAT16) {
+    LaunchAttentionSplit<__half, kHead>(args, stream);
+  } else {
+    LaunchAttentionSplit<__nv_bfloat16, kHead>(args, stream);
+  }
+}
+
+// Allows the kernels their shared memory; how many blocks of the first the current device runs side by side, or 0 where there is no
+// code for them.
 template <typename T, int kHead>
 int PrepareAttentionWgmma() {
   using Kernel = AttentionWgmma<T, kHead>;
@@ -52,6 +80,8 @@ int PrepareAttentionWgmma() {
   const bool usable =
       cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.maxThreadsPerBlock >= Kernel::kThreads &&
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Kernel::kSharedBytes) == cudaSuccess &&
+      cudaFuncSetAttribute(AttentionSplitKernel<T, kHead>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           AttentionSplit<T, kHead>::kSharedBytes) == cudaSuccess &&
       cudaGetDevice(&device) == cudaSuccess &&
       cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) == cudaSuccess &&
       cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, Kernel::kThreads, Kernel::kSharedBytes) == cudaSuccess;

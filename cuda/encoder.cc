@@ -37,7 +37,7 @@ Status Encoder::Create(const FastBertConfig& config, std::unique_ptr<Encoder>* e
   e->can_fuse_ = FitsFusedLayers(config, e->dimensions_) && HasFusedGemm(capability) && HasSmallGemm(capability);
   FASTBERT_RETURN_IF_ERROR(
       CudaStatus(cudaDeviceGetAttribute(&e->num_processors_, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute"));
-  e->attention_ = PlanAttention(config.dtype, config.precision, e->dimensions_.padded_head, capability);
+  e->attention_ = PlanAttention(config.dtype, config.precision, e->dimensions_.padded_head, capability, e->num_processors_);
   *encoder = std::move(e);
   return Status::Ok();
 }
@@ -129,15 +129,17 @@ Status Encoder::Forward(const Weights& weights, const FastBertCall& call, void* 
     layout.token = buffers.token;
   }
   layout.tiles = buffers.tiles;
+  layout.next_item = buffers.next_item;
+  const int tile_size = AttentionTileSize(attention_, num_tokens);
   const bool as_graph = rows <= kMaxGraphRows;
   if (as_graph) {
-    layout.tile_slots = static_cast<int>(MaxAttentionTiles(call.batch, BucketOfTokens(num_tokens), attention_.tile_size));
+    layout.tile_slots = static_cast<int>(MaxAttentionTiles(call.batch, BucketOfTokens(num_tokens), tile_size));
   }
   if (timer != nullptr) {
     timer->Begin(FASTBERT_STEP_NOTHING, -1);
     timer->Begin(FASTBERT_STEP_LAYOUT, -1);
   }
-  FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, attention_.tile_size, &layout, stream));
+  FASTBERT_RETURN_IF_ERROR(FillSequenceLayout(lengths, call.mask, tile_size, &layout, stream));
 
   // The rows of a dense or padded batch are the user's own, to whom nothing may be added. Others are rounded up for the first
   // call of a size already, which is launched directly, so that it gives the same bits as the graph of the later ones.

@@ -23,6 +23,7 @@ size_t Encoder::PlanBuffers(int64_t batch, int64_t seq_len, int64_t num_tokens, 
   buffers->token = reinterpret_cast<int32_t*>(take(batch * seq_len * sizeof(int32_t)));
   buffers->tiles = reinterpret_cast<AttentionTile*>(
       take(MaxAttentionTiles(static_cast<int>(batch), num_tokens, attention_.tile_size) * sizeof(AttentionTile)));
+  buffers->next_item = reinterpret_cast<int*>(take(2 * sizeof(int)));
   buffers->x = take(row * d.padded_hidden);
   buffers->normalized = config_.layer_norm == FASTBERT_PRE_LAYER_NORM ? take(row * d.padded_hidden) : nullptr;
   buffers->projection = take(row * d.padded_hidden);

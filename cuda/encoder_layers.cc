@@ -176,7 +176,7 @@ Status Encoder::Attend(const Pass& pass, int i, const void* input, void* project
     attention.context_scale = pass.weights.quantized_[i].context_scale;
   }
   pass.Begin(FASTBERT_STEP_ATTENTION, i);
-  FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention_, attention, config_.dtype, pass.stream));
+  FASTBERT_RETURN_IF_ERROR(LaunchAttention(attention_, attention, config_.dtype, i, pass.stream));
   return Multiply(pass, i, kGemmAttentionOutput, b.context, projection);
 }
 

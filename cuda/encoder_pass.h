@@ -26,6 +26,7 @@ struct Encoder::Buffers {
   int32_t* padded_row;
   int32_t* token;
   AttentionTile* tiles;
+  int* next_item;    // attention's two counters
   void* x;           // [rows, padded_hidden]: the residual stream
   void* normalized;  // [rows, padded_hidden], pre-LN only: input of the sublayer
   void* projection;  // [rows, padded_hidden]: output of the sublayer's last product

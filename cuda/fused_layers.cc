@@ -42,7 +42,7 @@ Status Multiply(const FusedPass& pass, int layer, GemmSite site, const void* inp
 Status Attend(const FusedPass& pass, int layer) {
   const AttentionArgs attention = MakeAttentionArgs(pass.dimensions, pass.layout, pass.qkv, pass.context);
   if (pass.timer != nullptr) pass.timer->Begin(FASTBERT_STEP_ATTENTION, layer);
-  return LaunchAttention(pass.attention, attention, pass.config.dtype, pass.stream);
+  return LaunchAttention(pass.attention, attention, pass.config.dtype, layer, pass.stream);
 }
 
 // x as it stands after `layer`, normalized, in the user's layout. The next layer goes on from x itself.

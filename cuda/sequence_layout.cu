@@ -35,8 +35,9 @@ struct MaskChunk {
 // One block a sequence, and one more for the empty tiles. padded_row is null when the maps come from a mask, or
 // are not needed.
 __global__ void FillSequencesKernel(const __grid_constant__ SequenceChunk chunk, int seq_len, int tile_size, int32_t* padded_row,
-                                    int32_t* token, AttentionTile* tiles, int first_empty, int end_empty) {
+                                    int32_t* token, AttentionTile* tiles, int first_empty, int end_empty, int* next_item) {
   if (blockIdx.x + 1 == gridDim.x) {
+    if (threadIdx.x < 2) next_item[threadIdx.x] = 0;
     for (int i = first_empty + threadIdx.x; i < end_empty; i += blockDim.x) tiles[i] = {0, 0, 0, 0};
     return;
   }
@@ -156,7 +157,7 @@ Status FillSequenceLayout(const HostLengths& host, const int32_t* mask, int tile
     const bool last = first + count == batch;
     FillSequencesKernel<<<count + 1, 128, 0, stream>>>(
         chunk, layout->seq_len, tile_size, maps_from_lengths ? layout->padded_row : nullptr, layout->token, layout->tiles,
-        last ? num_tiles : 0, last ? layout->tile_slots : 0);
+        last ? num_tiles : 0, last ? layout->tile_slots : 0, layout->next_item);
     FASTBERT_RETURN_IF_ERROR(LaunchStatus("FillSequencesKernel"));
   }
   if (!layout->dense && mask != nullptr) return FillFromMask(mask, *layout, stream);

@@ -31,6 +31,7 @@ struct SequenceLayout {
   int32_t* padded_row = nullptr;   // [num_tokens]: token -> row of [B * S]
   int32_t* token = nullptr;        // [B * S]: row -> token, or -1 where the row is padding
   AttentionTile* tiles = nullptr;  // [num_tiles], longest sequences first
+  int* next_item = nullptr;        // [2], to become zero
   int tile_slots = 0;              // entries of `tiles` to fill, at least num_tiles; those behind num_tiles become empty
 };
 
