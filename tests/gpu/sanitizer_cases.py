@@ -1,6 +1,6 @@
 """A few calls that together run every kernel of the encoder's Hopper paths, for compute-sanitizer (tests/gpu/sanitize.sh).
 
-    python -m tests.gpu.sanitizer_cases [GROUP...]      # groups: few, mid, many, quantized, layers; all without one
+    python -m tests.gpu.sanitizer_cases [GROUP...]      # groups: few, mid, many, attention, quantized, layers; all without one
 
 Random small models, which sanitize.sh runs too, seldom have the row counts and widths at which these kernels are chosen. Each call's
 output is checked against a float64 encoder.
@@ -42,7 +42,15 @@ FUSED = {
     # FusedGemmKernel: from 1,025 rows on.
     "many": [_case(BASE, (384, 384, 300, 45)), _case(MINILM, (384, 384, 270), torch.bfloat16)],
 }
+# Attention: two warpgroups an item; and the copying warpgroup's, from 6,000 tokens on.
+ATTENTION = [
+    _case(BASE, (200, 65, 1, 128)),
+    _case(MINILM, (129, 63, 70, 20), torch.bfloat16),
+    _case((1, 64, 128), (512, 385, 193, 192, 63, 17, 1) * 5, torch.bfloat16),
+    _case((2, 64, 128), (640,) * 9 + (300,)),
+]
 LAYERS = [_case(MINILM, (65, 7), torch.float32), _case(BASE, (40, 100, 1)), _case(MINILM, (50,), torch.float32, precision="tf32")]
+OTHER = {"attention": ATTENTION, "layers": LAYERS}
 QUANTIZED = [
     _case(shape, lengths, quantization=mode, min_quantized_rows=1)
     for mode in ("int8_mode1", "int8_mode2", "fp8")
@@ -68,15 +76,16 @@ def check_quantized(case: Case) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    groups = arguments or [*FUSED, "quantized", "layers"]
-    if unknown := set(groups) - {*FUSED, "quantized", "layers"}:
-        sys.exit(f"error: no group {', '.join(sorted(unknown))}: there are {', '.join([*FUSED, 'quantized', 'layers'])}")
+    known = [*FUSED, "quantized", *OTHER]
+    groups = arguments or known
+    if unknown := set(groups) - set(known):
+        sys.exit(f"error: no group {', '.join(sorted(unknown))}: there are {', '.join(known)}")
     for group in groups:
         if group == "quantized":
             for case in QUANTIZED:
                 check_quantized(case)
         else:
-            for case in FUSED.get(group, LAYERS):
+            for case in FUSED.get(group) or OTHER[group]:
                 check(case, "fused" if group in FUSED else "layers")
 
 
