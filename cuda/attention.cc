@@ -9,8 +9,8 @@ namespace {
 // Measured on an H100 with BERT-base: below, attention_wgmma.cuh is as fast or faster.
 constexpr int64_t kMinStreamTokens = 6000;
 
-// Fewer items than this leave attention_split.cuh's second warpgroup little to do; more than three on a multiprocessor fill it anyway.
-constexpr int kMinSplitItems = 48, kMaxSplitItemsOfProcessor = 3;
+// Fewer items than this leave attention_split.cuh's second warpgroup little to do; more than two blocks do not fit a multiprocessor at once.
+constexpr int kMinSplitItems = 48, kMaxSplitItemsOfProcessor = 2;
 
 bool Streams(const AttentionPlan& plan, int64_t num_tokens) { return plan.streams && num_tokens >= kMinStreamTokens; }
 

@@ -26,7 +26,9 @@ CONFIG = EncoderConfig(num_layers=3, num_heads=2, size_per_head=64, inner_size=2
 HALVES = [torch.float16, torch.bfloat16]
 
 # attention_stream.cuh takes 6,000 tokens and more: each border of its tiles of 64 keys and items of 192 queries, and around them.
-BORDERS = tuple(map(int, "0 1 2 15 16 17 31 33 48 63 64 65 79 127 128 129 191 192 193 208 255 257 320 383 384 385 511 512".split()))
+BORDERS = tuple(
+    map(int, "0 1 2 15 16 17 31 33 48 63 64 65 79 127 128 129 191 192 193 208 255 257 320 383 384 385 511 512".split())
+)
 
 
 def many_lengths(seed: int, seq_len: int, tokens: int = 6000) -> tuple[int, ...]:
