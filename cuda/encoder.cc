@@ -7,7 +7,7 @@
 #include "cuda/encoder_checks.h"
 #include "cuda/encoder_pass.h"
 #include "cuda/fused_gemm_large.h"
-#include "cuda/fused_gemm_mid.h"
+#include "cuda/fused_gemm_small.h"
 #include "cuda/fused_gemm_small.h"
 #include "cuda/fused_layers.h"
 #include "cuda/scoped_device.h"
@@ -210,7 +210,7 @@ Status Encoder::PackRows(const Pass& pass) const {
 Status Encoder::Run(const Pass& pass) const {
   if (!pass.fused) return RunLayers(pass);
   const Buffers& b = pass.buffers;
-  static_assert(2 * sizeof(RowStatistics) <= kMidStatisticsColumns * 2,
+  static_assert(2 * sizeof(RowStatistics) <= kSmallStatisticsColumns * 2,
                 "b.projection, of 16-bit values, has room for the statistics");
   return RunFusedLayers({config_, dimensions_, attention_, pass.weights.fused_, pass.weights.layers_, pass.layout,
                          num_processors_, pass.rows, pass.input, b.x, b.projection, b.qkv, b.context, b.inner, pass.call.output,

@@ -1,239 +1,254 @@
-// The products of fused_gemm.h for few rows: output = activation(rstd (input weight' - mean column_sum) + bias) + residual.
+// The products of fused_gemm.h for some hundred rows: output = activation(rstd (input weight' - mean column_sum) + bias) + residual.
 //
-// With up to some hundred rows a layer is five short kernels, each of which waits for the one before. So what counts is not the
-// rate of the tensor cores but how little stands between the last store of one kernel and the first of the next:
+// A kernel is short and waits for the one before. So the next kernel's weights are copied while this one runs, and the sum over k is
+// shared out among the blocks of a cluster.
 //
-// - The next kernel starts while this one runs (programmatic dependent launch) and copies its weights, which depend on nothing,
-//   into shared memory. Once it may read its input only that is left to fetch. Blocks take at most half of a multiprocessor's
-//   shared memory where that is possible, so that two kernels fit.
-// - The sum over k is shared out among the blocks of a cluster: enough blocks for all multiprocessors, and every block reads only
-//   its part of the input's columns (with narrow tiles instead each block would read the whole input, and the L2 cache could not
-//   deliver that). The blocks push their partial sums into the shared memory of the one that owns the rows.
-// - What the epilogue needs is loaded before the products start.
-//
-// A block: two warpgroups for the products, and one warp that copies tiles of 64 of k (128 bytes) into a ring of stages.
+// - A block is one warpgroup with a tile of its own, 64 x 96 or 64 x 64, and two blocks run on a multiprocessor. A step of k takes
+//   such a block about 300 nanoseconds however few columns it has, so what counts is that others run meanwhile. (Tiles of 128 rows,
+//   two warpgroups in step, in one of the four products: 438 -> 467 to 477 microseconds a pass of 512 rows.)
+// - The weights' rows come in an order (MakePermutedTileMap) in which eight columns side by side are one thread's, so that results
+//   are stored from registers. Partial sums go to the same thread of the block that owns them, which needs no rows and columns in
+//   shared memory: whole 16-byte vectors without bank conflicts.
+// - A row's statistics are of 32 columns, which are four threads'.
+// - The epilogue's parts are not volatile and mixed by the compiler: it waited a microsecond a kernel for its own loads.
 #ifndef TF_FASTBERT_CUDA_FUSED_GEMM_SMALL_CUH_
 #define TF_FASTBERT_CUDA_FUSED_GEMM_SMALL_CUH_
 
 #include <algorithm>
+#include <type_traits>
 
 #include "cuda/dependent_launch.cuh"
-#include "cuda/fused_gemm_small.h"
 #include "cuda/fused_gemm_small_rows.cuh"
-#include "cuda/mma.cuh"
 #include "cuda/wgmma_shared.cuh"
 
 namespace tf_fastbert {
 namespace cuda {
 
+template <int kColumns, int kPartCount>
 struct SmallGemm {
-  static constexpr int kM = kSmallGemmTile, kN = kSmallGemmTile, kK = kSmallGemmDepth;
+  static constexpr int kM = kSmallGemmRows, kN = kColumns, kK = kSmallGemmDepth, kParts = kPartCount;
   static constexpr int kInputBytes = kM * kK * 2;
   static constexpr int kStageBytes = kInputBytes + kN * kK * 2;
-  static constexpr int kBarrierBytes = 16;       // of a stage
-  static constexpr int kGroupColumns = kN / 2;   // of a warpgroup
-  static constexpr int kSumBytes = kM * kN * 4;
-  static constexpr int kParameterBytes = 3 * kN * 4;
-  static constexpr int kGroupThreads = 256;
-  static constexpr int kThreads = kGroupThreads + 32;
-  static constexpr int kRowThreads = kSmallGemmRowThreads;  // of a row in the epilogue, each with eight columns
-  static constexpr int kRowStep = kGroupThreads / kRowThreads;  // rows between those of one thread
-  static constexpr int kMaxRows = kM / kRowStep;                // of one thread
-  // So that two blocks fit on a multiprocessor: this kernel's, or one of the next, which then has its weights in time.
+  static constexpr int kBoxBytes = 32 * kK * 2;  // of weights
+  static constexpr int kThreads = 128;
+  // A thread's sums are units of eight columns of a row, kBlocks in each of two rows. A part owns kOwnBlocks in kOwnRows of them.
+  static constexpr int kBlocks = kN / 32;
+  static constexpr int kOwnRows = kParts == 1 ? 2 : 1;
+  static constexpr int kOwnBlocks = kParts == 1 ? kBlocks : kBlocks / (kParts / 2);
+  static constexpr int kOwnUnits = kOwnRows * kOwnBlocks;
+  static_assert(kOwnUnits * kParts == 2 * kBlocks, "parts must share out the units");
+  static constexpr int kUnitBytes = kThreads * 8 * 4;
+  static constexpr int kOwnBytes = kOwnUnits * kUnitBytes;  // sums that a part gets from each of the others
+  static constexpr int kExchangeBytes = (kParts - 1) * kOwnBytes;
+  // So that two blocks fit on a multiprocessor.
   static constexpr int kMaxSharedBytes = 113 * 1024;
 
-  static int SharedBytes(int stages, int parts) {
-    return stages * (kStageBytes + kBarrierBytes) + (parts > 1 ? kSumBytes : 0) + kParameterBytes + 8;
+  // The stages, then in their place the sums for the other parts; the other parts' sums; parameters; barriers.
+  static int SharedBytes(int stages) {
+    return std::max(stages * kStageBytes, kExchangeBytes) + kExchangeBytes + 2 * kN * 4 + stages * 16 + 8;
   }
 };
 
-// Where a row's partial sum of a column is among those of the row: groups of eight change places, so that the rows of a warp's
-// accumulators are on different banks.
-__device__ __forceinline__ int SumColumn(int row, int column) { return column ^ (row % 4 * 8); }
-
-template <typename T>
-__global__ void __launch_bounds__(SmallGemm::kThreads, 2)
+// kSum: with residual and output_statistics.
+template <typename T, typename Tile, bool kSum>
+__global__ void __launch_bounds__(Tile::kThreads, 2)
     SmallGemmKernel(const __grid_constant__ CUtensorMap input, const __grid_constant__ CUtensorMap weight, const FusedGemmArgs p,
-                    int parts, int stages) {
+                  int stages) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using Tile = SmallGemm;
+  constexpr int kParts = Tile::kParts, kOwnBlocks = Tile::kOwnBlocks, kOwnRows = Tile::kOwnRows, kOwnUnits = Tile::kOwnUnits;
   extern __shared__ __align__(1024) char small_gemm_shared[];
   const uint32_t shared = SharedAddress(small_gemm_shared);
-  const uint32_t sums = shared;  // [kM][kN]: this block's partial sums, in the place of the stages after the products
-  // [parts][rows of this block][kN]: the other blocks' partial sums of its rows.
-  const uint32_t received = shared + stages * Tile::kStageBytes;
-  const uint32_t parameters = received + (parts > 1 ? Tile::kSumBytes : 0);
-  const uint32_t full = parameters + Tile::kParameterBytes;  // barriers, one a stage: the tiles are there
-  const uint32_t empty = full + stages * 8;                  // both warpgroups are done with them
-  const uint32_t summed = empty + stages * 8;                // all blocks' partial sums are there
-  const int part = ClusterRank();
+  const uint32_t received = shared + max(stages * Tile::kStageBytes, Tile::kExchangeBytes);
+  float* const add =
+      reinterpret_cast<float*>(small_gemm_shared + (received - shared) + Tile::kExchangeBytes);  // see CopySmallParameters
+  float* const factor = add + Tile::kN;
+  const uint32_t full = SharedAddress(factor + Tile::kN);  // barriers, one a stage: the tiles are there
+  const uint32_t empty = full + stages * 8;                // all warps are done with them
+  const uint32_t summed = empty + stages * 8;              // the other parts' sums are there
+  const int part = kParts > 1 ? blockIdx.x : 0;
   const int all_steps = (p.k + Tile::kK - 1) / Tile::kK;
-  const int first = all_steps * part / parts, steps = all_steps * (part + 1) / parts - first;
-  const int tile_row = blockIdx.y * Tile::kM, tile_column = blockIdx.x / parts * Tile::kN;
+  const int first = all_steps * part / kParts, steps = all_steps * (part + 1) / kParts - first;
+  const int tile_row = blockIdx.y * Tile::kM, tile_column = blockIdx.z * Tile::kN;
 
-  if (threadIdx.x == Tile::kGroupThreads) {
+  const auto copy_weight = [&](int step, int stage) {
+    BarrierExpect(full + stage * 8, Tile::kStageBytes);
+    const uint32_t to = shared + stage * Tile::kStageBytes + Tile::kInputBytes;
+#pragma unroll
+    for (int j = 0; j < Tile::kBlocks; ++j) {
+      CopyBox(to + j * Tile::kBoxBytes, &weight, full + stage * 8, {(first + step) * Tile::kK, 0, 0, 0, tile_column / 32 + j});
+    }
+  };
+  const auto copy_input = [&](int step, int stage) {
+    CopyTile(shared + stage * Tile::kStageBytes, &input, full + stage * 8, (first + step) * Tile::kK, tile_row);
+  };
+  if (threadIdx.x == 0) {
     PrefetchTensorMap(&input);
-    PrefetchTensorMap(&weight);
     for (int s = 0; s < stages; ++s) {
       BarrierInit(full + s * 8, 1);
-      BarrierInit(empty + s * 8, 2);
+      BarrierInit(empty + s * 8, Tile::kThreads / 32);
     }
     BarrierInit(summed, 1);
     BarrierInitFence();
-    BarrierExpect(summed, Tile::kSumBytes / parts * (parts - 1));
+    if (kParts > 1) BarrierExpect(summed, Tile::kExchangeBytes);
+    for (int s = 0; s < min(steps, stages); ++s) copy_weight(s, s);
   }
   __syncthreads();
-  if (parts > 1) ClusterArrive();
+  if (kParts > 1) ClusterArrive();
   LetNextKernelStart();
 
-  if (threadIdx.x >= Tile::kGroupThreads) {
-    if (threadIdx.x == Tile::kGroupThreads) {
-      const auto copy_weight = [&](int step, int stage) {
-        BarrierExpect(full + stage * 8, Tile::kStageBytes);
-        CopyTile(shared + stage * Tile::kStageBytes + Tile::kInputBytes, &weight, full + stage * 8, (first + step) * Tile::kK,
-                 tile_column);
-      };
-      const auto copy_input = [&](int step, int stage) {
-        CopyTile(shared + stage * Tile::kStageBytes, &input, full + stage * 8, (first + step) * Tile::kK, tile_row);
-      };
-      const int ahead = min(steps, stages);
-      for (int s = 0; s < ahead; ++s) copy_weight(s, s);
-      WaitForPreviousKernel();
-      for (int s = 0; s < ahead; ++s) copy_input(s, s);
-      uint32_t parity = 0;
-      for (int step = ahead, stage = 0; step < steps; ++step) {
-        BarrierWait(empty + stage * 8, parity);
-        copy_weight(step, stage);
-        copy_input(step, stage);
-        if (++stage == stages) {
-          stage = 0;
-          parity ^= 1;
-        }
-      }
-    }
-    __syncwarp();
-    if (parts > 1) ClusterWait();
-    return;
-  }
-
-  const int group = threadIdx.x / 128;
-  const int block_rows = Tile::kM / parts;  // of the tile, whose sums this block puts together
-  const int own_row = threadIdx.x / Tile::kRowThreads;  // and every kRowStep-th after it
-  const int first_row = tile_row + part * block_rows;
-  // Whole warps stay together in what follows: a warp has four rows, and block_rows is a multiple of that.
-  const SmallGemmEpilogue<T> epilogue(p, parameters, tile_column);
-  epilogue.CopyParameters();
-  typename SmallGemmEpilogue<T>::Row rows[Tile::kMaxRows];
-  WaitForPreviousKernel();
+  // What this thread finishes: row_in_tile or the row 8 below it, or both, and kOwnBlocks times eight columns 32 apart.
+  const int row_in_tile = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + (kParts > 1 ? part % 2 * 8 : 0);
+  const int column_in_tile = part / 2 * kOwnBlocks * 32 + threadIdx.x % 4 * 8;
+  SmallUnit unit[kOwnUnits];
 #pragma unroll
-  for (int i = 0; i < Tile::kMaxRows; ++i) {
-    const int row = own_row + i * Tile::kRowStep;
-    if (row < block_rows) epilogue.LoadRow(first_row + row, &rows[i]);
+  for (int u = 0; u < kOwnUnits; ++u) {
+    const int column = column_in_tile + u % kOwnBlocks * 32;
+    unit[u] = {tile_row + row_in_tile + u / kOwnBlocks * 8, tile_column + column, column};
+  }
+  CopySmallParameters<kSum, Tile::kN>(p, add, factor, tile_column);
+  WaitForPreviousKernel();
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < min(steps, stages); ++s) copy_input(s, s);
+  }
+  __syncwarp();
+  SmallStatistics statistics[kOwnRows];
+  uint4 residual[kOwnUnits];
+#pragma unroll
+  for (int h = 0; h < kOwnRows; ++h) {
+    const RowStatistics* const from = kSum ? p.residual_statistics : p.input_statistics;
+    const int columns = kSum ? p.n : p.k;
+    const int64_t row = min(unit[h * kOwnBlocks].row, p.rows - 1);
+    statistics[h].Load(from == nullptr ? nullptr : from + row * (columns / kSmallStatisticsColumns), columns);
+  }
+  if (kSum) {
+#pragma unroll
+    for (int u = 0; u < kOwnUnits; ++u) {
+      const int64_t row = min(unit[u].row, p.rows - 1);
+      const T* const from = static_cast<const T*>(p.residual) + row * p.n + min(unit[u].column, p.n - 8);
+      residual[u] = __ldcg(reinterpret_cast<const uint4*>(from));
+    }
   }
 
-  uint32_t d[2][Tile::kGroupColumns / 2];  // two chains, as each of these short products would wait for the one before
+  uint32_t d[Tile::kN / 2];
   int stage = 0;
   uint32_t parity = 0;
   for (int step = 0; step < steps; ++step) {
     BarrierWait(full + stage * 8, parity);
-    const uint32_t from = shared + stage * Tile::kStageBytes;
-    const uint64_t a = TileDescriptor(from);
-    const uint64_t b = TileDescriptor(from + Tile::kInputBytes + group * Tile::kGroupColumns * Tile::kK * 2);
-    KeepInPlace(d[0]);
-    KeepInPlace(d[1]);
+    const uint64_t a = TileDescriptor(shared + stage * Tile::kStageBytes);
+    const uint64_t b = TileDescriptor(shared + stage * Tile::kStageBytes + Tile::kInputBytes);
+    KeepInPlace(d);
     WgmmaFence();
 #pragma unroll
-    for (int k = 0; k < Tile::kK / 16; ++k) {
-      WgmmaShared<T, Tile::kGroupColumns>(d[k % 2], a + 2 * k, b + 2 * k, step > 0 || k >= 2);
-    }
+    for (int k = 0; k < Tile::kK / 16; ++k) WgmmaShared<T, Tile::kN>(d, a + 2 * k, b + 2 * k, step > 0 || k > 0);
     WgmmaCommit();
-    if (steps > stages && step > 0) {
+    if (step > 0 && step - 1 + stages < steps) {
+      // Refills the stage of the step before, with this step's products under way.
       WgmmaWait<1>();
-      if (threadIdx.x % 128 == 0) BarrierArriveAt(empty + (stage == 0 ? stages - 1 : stage - 1) * 8, part);
+      const int freed = stage == 0 ? stages - 1 : stage - 1;
+      if (threadIdx.x % 32 == 0) BarrierArrive(empty + freed * 8);
+      if (threadIdx.x == 0) {
+        BarrierWait(empty + freed * 8, stage == 0 ? parity ^ 1 : parity);
+        copy_weight(step - 1 + stages, freed);
+        copy_input(step - 1 + stages, freed);
+      }
+      __syncwarp();
     }
     if (++stage == stages) {
       stage = 0;
       parity ^= 1;
     }
   }
+  float2 normal[kOwnRows];
 #pragma unroll
-  for (int i = 0; i < Tile::kMaxRows; ++i) {
-    const int row = own_row + i * Tile::kRowStep;
-    if (row < block_rows) epilogue.CombineRow(first_row + row, &rows[i]);
-  }
+  for (int h = 0; h < kOwnRows; ++h) normal[h] = statistics[h].Combine(p.epsilon);
   WgmmaWait<0>();
-  KeepInPlace(d[0]);
-  KeepInPlace(d[1]);
+  KeepInPlace(d);
+  __syncthreads();  // all warps are done with the stages, and the parameters are there
 
-  asm volatile("bar.sync 1, 256;" ::: "memory");  // both warpgroups have done with the stages
+  float own[kOwnUnits][8];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int row = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h;
-    const int column = group * Tile::kGroupColumns + threadIdx.x % 4 * 2;
 #pragma unroll
-    for (int j = 0; j < Tile::kGroupColumns / 8; ++j) {
-      const int at = 4 * j + 2 * h;
-      StoreShared(sums + (row * Tile::kN + SumColumn(row, column + 8 * j)) * 4,
-                  __float_as_uint(__uint_as_float(d[0][at]) + __uint_as_float(d[1][at])),
-                  __float_as_uint(__uint_as_float(d[0][at + 1]) + __uint_as_float(d[1][at + 1])));
-    }
-  }
-  if (parts > 1) {
-    FenceForWgmma();  // for the copies
-    ClusterWait();    // all blocks have started
-  }
-  asm volatile("bar.sync 1, 256;" ::: "memory");
-  const uint32_t block_bytes = block_rows * Tile::kN * 4;
-  if (parts > 1) {
-    if (threadIdx.x < parts && threadIdx.x != part) {
-      CopyToBlock(AddressAt(received + part * block_bytes, threadIdx.x), sums + threadIdx.x * block_bytes, block_bytes,
-                  AddressAt(summed, threadIdx.x));
-    }
-    BarrierWait(summed, 0);
-    __syncwarp();
-    ClusterArrive();  // what the others sent here has been read there
-  }
-
+    for (int b = 0; b < Tile::kBlocks; ++b) {
+      const int owner = kParts == 1 ? 0 : h + b / kOwnBlocks * 2;
+      const int u = (kParts == 1 ? h * kOwnBlocks : 0) + b % kOwnBlocks;
+      const auto value = [&](int i) { return d[b * 16 + i / 2 * 4 + h * 2 + i % 2]; };
+      if (owner == part) {
 #pragma unroll
-  for (int i = 0; i < Tile::kMaxRows; ++i) {
-    const int row = own_row + i * Tile::kRowStep;
-    if (row >= block_rows) break;
-    float v[8] = {};
-    const uint32_t at = (row * Tile::kN + SumColumn(row, threadIdx.x % Tile::kRowThreads * 8)) * 4;
-#pragma unroll 4
-    for (int other = 0; other < parts; ++other) {
-      const uint32_t from = (other == part ? sums : received) + other * block_bytes;
-#pragma unroll
-      for (int j = 0; j < 8; j += 4) {
-        const uint4 x = LoadShared(from + at + j * 4);
-        v[j] += __uint_as_float(x.x), v[j + 1] += __uint_as_float(x.y);
-        v[j + 2] += __uint_as_float(x.z), v[j + 3] += __uint_as_float(x.w);
+        for (int i = 0; i < 8; ++i) own[u][i] = __uint_as_float(value(i));
+      } else {
+        const uint32_t to = shared + (owner - (owner > part)) * Tile::kOwnBytes + u * Tile::kUnitBytes + threadIdx.x * 16;
+        StoreShared(to, uint4{value(0), value(1), value(2), value(3)});
+        StoreShared(to + Tile::kUnitBytes / 2, uint4{value(4), value(5), value(6), value(7)});
       }
     }
-    epilogue.Store(first_row + row, rows[i], v);
   }
-  if (parts > 1) {
-    // No block ends before the copies out of its shared memory are over. The copying warp has ended, which counts as arrived.
+  if constexpr (kParts > 1) {
+    FenceForWgmma();  // for the copies
+    ClusterWait();    // all blocks have started
+    __syncthreads();
+    if (threadIdx.x < kParts - 1) {
+      const int to = threadIdx.x + (static_cast<int>(threadIdx.x) >= part);
+      CopyToBlock(AddressAt(received + (part - (part > to)) * Tile::kOwnBytes, to), shared + threadIdx.x * Tile::kOwnBytes,
+                  Tile::kOwnBytes, AddressAt(summed, to));
+    }
     __syncwarp();
-    ClusterWait();
+    BarrierWait(summed, 0);
+    ClusterArrive();
+    const float4* const from = reinterpret_cast<const float4*>(small_gemm_shared + (received - shared)) + threadIdx.x;
+#pragma unroll
+    for (int other = 0; other < kParts - 1; ++other) {
+#pragma unroll
+      for (int u = 0; u < kOwnUnits; ++u) {
+        const int at = other * (Tile::kOwnBytes / 16) + u * 2 * Tile::kThreads;
+        const float4 low = from[at], high = from[at + Tile::kThreads];
+        own[u][0] += low.x, own[u][1] += low.y, own[u][2] += low.z, own[u][3] += low.w;
+        own[u][4] += high.x, own[u][5] += high.y, own[u][6] += high.z, own[u][7] += high.w;
+      }
+    }
   }
+
+  if constexpr (kSum) {
+    StoreSmallSums<T, kOwnBlocks>(p, add, factor, unit, normal, residual, own);
+  } else if (p.activation.gelu) {
+    StoreSmallRows<T, FusedActivation::kGelu, kOwnBlocks>(p, add, factor, unit, normal, own);
+  } else if (p.activation.relu) {
+    StoreSmallRows<T, FusedActivation::kRelu, kOwnBlocks>(p, add, factor, unit, normal, own);
+  } else {
+    StoreSmallRows<T, FusedActivation::kNone, kOwnBlocks>(p, add, factor, unit, normal, own);
+  }
+  if (kParts > 1) ClusterWait();  // nobody ends before the copies out of its shared memory are over
 #else
   __trap();  // HasSmallGemm keeps callers away
 #endif
 }
 
-template <typename T>
-cudaError_t LaunchSmallGemmOf(int parts, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
+template <typename T, int kN, int kParts, bool kSum>
+cudaError_t LaunchSmallGemmTile(const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
                               cudaStream_t stream) {
-  using Tile = SmallGemm;
-  const int steps = ((args.k + Tile::kK - 1) / Tile::kK + parts - 1) / parts;
-  const int stages = std::min(steps, (Tile::kMaxSharedBytes - Tile::SharedBytes(0, parts)) / (Tile::kStageBytes + Tile::kBarrierBytes));
-  const auto kernel = SmallGemmKernel<T>;
+  using Tile = SmallGemm<kN, kParts>;
+  const int steps = ((args.k + Tile::kK - 1) / Tile::kK + kParts - 1) / kParts;
+  int stages = 1;
+  while (stages < steps && Tile::SharedBytes(stages + 1) <= Tile::kMaxSharedBytes) ++stages;
+  const auto kernel = SmallGemmKernel<T, Tile, kSum>;
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kMaxSharedBytes);
   if (error != cudaSuccess) return error;
-  const dim3 grid(args.n / Tile::kN * parts, (args.rows + Tile::kM - 1) / Tile::kM);
-  return LaunchDependent(kernel, grid, Tile::kThreads, parts, Tile::SharedBytes(stages, parts), stream, input, weight, args, parts,
-                         stages);
+  const dim3 grid(kParts, (args.rows + Tile::kM - 1) / Tile::kM, (args.n + kN - 1) / kN);
+  return LaunchDependent(kernel, grid, Tile::kThreads, kParts, Tile::SharedBytes(stages), stream, input, weight, args, stages);
+}
+
+template <typename T>
+cudaError_t LaunchSmallGemmOf(int parts, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
+                            cudaStream_t stream) {
+  if (args.output_statistics == nullptr) {
+    const auto launch =
+        parts == 1 ? LaunchSmallGemmTile<T, kSmallGemmColumns, 1, false> : LaunchSmallGemmTile<T, kSmallGemmColumns, 2, false>;
+    return launch(input, weight, args, stream);
+  }
+  const auto launch = parts == 1   ? LaunchSmallGemmTile<T, kSmallGemmSumColumns, 1, true>
+                      : parts == 2 ? LaunchSmallGemmTile<T, kSmallGemmSumColumns, 2, true>
+                                   : LaunchSmallGemmTile<T, kSmallGemmSumColumns, 4, true>;
+  return launch(input, weight, args, stream);
 }
 
 }  // namespace cuda

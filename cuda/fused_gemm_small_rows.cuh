@@ -1,172 +1,156 @@
-// The epilogue of fused_gemm_small.cuh: from a row's sums over k to what is stored, and the statistics on both sides of it.
+// The epilogue of fused_gemm_small.cuh: what a thread does with eight columns side by side of its two rows, and the statistics on
+// both sides of it.
 #ifndef TF_FASTBERT_CUDA_FUSED_GEMM_SMALL_ROWS_CUH_
 #define TF_FASTBERT_CUDA_FUSED_GEMM_SMALL_ROWS_CUH_
 
+#include "cuda/fused_gemm_epilogue.cuh"
 #include "cuda/fused_gemm_small.h"
 #include "cuda/mma.cuh"
-#include "cuda/vector.cuh"
 
 namespace tf_fastbert {
 namespace cuda {
 
-constexpr int kSmallGemmRowThreads = kSmallGemmTile / 8;  // of a row, each with eight columns
-
-// Sum over the 8 threads that have 64 columns of a row.
-__device__ __forceinline__ float SumOf8(float x) {
-#pragma unroll
-  for (int i = 1; i < 8; i *= 2) x += __shfl_xor_sync(0xffffffffu, x, i);
-  return x;
-}
-
-// LayerNorm's mean and 1 / standard deviation of a row from its parts, by 8 threads: Load asks for them early, Combine waits for
-// them. Chan's formula for parts of equal size.
-class StatisticsReader {
+// LayerNorm's scale and shift of a row from its parts, by four threads: Load asks for them early, Combine waits for them. Chan's
+// formula for parts of equal size.
+class SmallStatistics {
  public:
-  float mean = 0.0f, rstd = 1.0f;
-
-  __device__ __forceinline__ void Load(const RowStatistics* parts, int columns) {
-    const int count = columns / kStatisticsColumns, lane = threadIdx.x % 8;
+  // row: [columns / kSmallStatisticsColumns], 16-byte aligned, or null: nothing is normalized.
+  __device__ __forceinline__ void Load(const RowStatistics* row, int columns) {
+    row_ = reinterpret_cast<const float4*>(row);
+    pairs_ = row == nullptr ? 0 : columns / (2 * kSmallStatisticsColumns);
 #pragma unroll
-    for (int i = 0; i < 2; ++i) part_[i] = lane + 8 * i < count ? __ldcg(parts + lane + 8 * i) : RowStatistics{0.0f, 0.0f};
+    for (int i = 0; i < kAhead; ++i) {
+      const int at = threadIdx.x % 4 + 4 * i;
+      pair_[i] = at < pairs_ ? __ldcg(row_ + at) : float4{0.0f, 0.0f, 0.0f, 0.0f};
+    }
   }
 
-  // With the same arguments. Whole warps call it.
-  __device__ __forceinline__ void Combine(const RowStatistics* parts, int columns, float epsilon) {
-    const int count = columns / kStatisticsColumns, lane = threadIdx.x % 8;
-    float sum = part_[0].x + part_[1].x;
-    for (int i = lane + 16; i < count; i += 8) sum += __ldcg(parts + i).x;  // beyond 1,024 columns
-    mean = __fdividef(SumOf8(sum), static_cast<float>(count));
-    float squares = (lane < count ? Squares(part_[0]) : 0.0f) + (lane + 8 < count ? Squares(part_[1]) : 0.0f);
-    for (int i = lane + 16; i < count; i += 8) squares += Squares(__ldcg(parts + i));
-    rstd = rsqrtf(__fdividef(SumOf8(squares), static_cast<float>(columns)) + epsilon);
+  // A normalized value is x * result.x + result.y. Whole warps call it.
+  __device__ __forceinline__ float2 Combine(float epsilon) const {
+    if (pairs_ == 0) return {1.0f, 0.0f};
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) sum += pair_[i].x + pair_[i].z;
+    for (int at = threadIdx.x % 4 + 4 * kAhead; at < pairs_; at += 4) {
+      const float4 pair = __ldcg(row_ + at);
+      sum += pair.x + pair.z;
+    }
+    const float mean = __fdividef(QuadSum(sum), static_cast<float>(2 * pairs_));
+    float squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (static_cast<int>(threadIdx.x % 4) + 4 * i < pairs_) squares += Squares(pair_[i], mean);
+    }
+    for (int at = threadIdx.x % 4 + 4 * kAhead; at < pairs_; at += 4) squares += Squares(__ldcg(row_ + at), mean);
+    const float variance = __fdividef(QuadSum(squares), static_cast<float>(2 * pairs_ * kSmallStatisticsColumns));
+    const float scale = rsqrtf(variance + epsilon);
+    return {scale, -mean * scale};
   }
 
  private:
-  __device__ __forceinline__ float Squares(const RowStatistics& part) const {
-    return part.y + kStatisticsColumns * (part.x - mean) * (part.x - mean);
+  static __device__ __forceinline__ float Squares(const float4& pair, float mean) {
+    const float a = pair.x - mean, b = pair.z - mean;
+    return pair.y + pair.w + kSmallStatisticsColumns * (a * a + b * b);
   }
 
-  RowStatistics part_[2];
+  static constexpr int kAhead = 3;  // pairs a thread: 768 columns
+  const float4* row_;
+  int pairs_;
+  float4 pair_[kAhead];
 };
 
-// x / 2 (1 + tanh(u)) is x / (1 + exp(-2 u)).
-__device__ __forceinline__ float Gelu(float x, const Activator& a) {
-  const float square = fminf(x * x, a.max_square);
-  const float u = x * (a.c0 + square * (a.c1 + square * a.c2));
-  return __fdividef(x, 1.0f + Exp2(-2.8853900817779268f * u));
+// Into shared memory, for the columns of a tile: what is added to each (bias; with a residual that is normalized also beta), and by
+// what its row's shift (of the input: column_sum) or the residual (gamma) is multiplied.
+template <bool kSum, int kN>
+__device__ __forceinline__ void CopySmallParameters(const FusedGemmArgs& p, float* add, float* factor, int tile_column) {
+  const int at = threadIdx.x;
+  if (at >= kN) return;
+  const int column = min(tile_column + at, p.n - 1);
+  float bias = p.bias[column], scale;
+  if (kSum) {
+    const bool normalized = p.residual_statistics != nullptr;
+    scale = normalized ? p.gamma[column] : 1.0f;
+    if (normalized) bias += p.beta[column];
+  } else {
+    scale = p.input_statistics != nullptr ? p.column_sum[column] : 0.0f;
+  }
+  add[at] = bias;
+  factor[at] = scale;
 }
 
-// What a thread does with eight columns of its rows.
-template <typename T>
-class SmallGemmEpilogue {
- public:
-  struct Row {
-    StatisticsReader statistics;  // of the input or of the residual: no product needs both
-    uint4 residual;
-  };
+// Eight columns side by side that a thread finishes.
+struct SmallUnit {
+  int row, column;  // of the output
+  int column_in_tile;
+};
 
-  // parameters: [3][columns of the tile] floats in shared memory.
-  __device__ __forceinline__ SmallGemmEpilogue(const FusedGemmArgs& args, uint32_t parameters, int tile_column)
-      : p_(args), parameters_(parameters), column_in_tile_(threadIdx.x % kSmallGemmRowThreads * 8),
-        column_(tile_column + column_in_tile_) {}
-
-  // Copies what does not depend on the kernels before into shared memory.
-  __device__ __forceinline__ void CopyParameters() const {
-    const int which = threadIdx.x / (kColumns / 4), at = threadIdx.x % (kColumns / 4) * 4;
-    const float* const from =
-        which == 0 ? p_.bias : which == 1 ? (p_.input_statistics != nullptr ? p_.column_sum : p_.gamma) : which == 2 ? p_.beta : nullptr;
-    if (from == nullptr) return;
-    StoreShared(parameters_ + (which * kColumns + at) * 4,
-                *reinterpret_cast<const uint4*>(from + column_ - column_in_tile_ + at));
-  }
-
-  // Asks for what the row needs; for the last row's, where there is no such row.
-  __device__ __forceinline__ void LoadRow(int row, Row* r) const {
-    const int64_t at = min(row, p_.rows - 1);
-    if (p_.residual != nullptr) {
-      r->residual = __ldcg(reinterpret_cast<const uint4*>(static_cast<const T*>(p_.residual) + at * p_.n + column_));
-    }
-    if (p_.input_statistics != nullptr) {
-      r->statistics.Load(p_.input_statistics + at * (p_.k / kStatisticsColumns), p_.k);
-    } else if (p_.residual_statistics != nullptr) {
-      r->statistics.Load(p_.residual_statistics + at * (p_.n / kStatisticsColumns), p_.n);
-    }
-  }
-
-  // Whole warps call it.
-  __device__ __forceinline__ void CombineRow(int row, Row* r) const {
-    const int64_t at = min(row, p_.rows - 1);
-    if (p_.input_statistics != nullptr) {
-      r->statistics.Combine(p_.input_statistics + at * (p_.k / kStatisticsColumns), p_.k, p_.epsilon);
-    } else if (p_.residual_statistics != nullptr) {
-      r->statistics.Combine(p_.residual_statistics + at * (p_.n / kStatisticsColumns), p_.n, p_.epsilon);
-    }
-  }
-
-  // Likewise. v: sums over k.
-  __device__ __forceinline__ void Store(int row, const Row& r, float (&v)[8]) const {
-    const float mean = r.statistics.mean, rstd = r.statistics.rstd;
+// v: sums over k. normal: of each row, which has kBlocks units. Nothing here is volatile, so that the compiler mixes the units'
+// instructions.
+template <typename T, FusedActivation kActivation, int kBlocks, int kUnits>
+__device__ __forceinline__ void StoreSmallRows(const FusedGemmArgs& p, const float* add, const float* factor,
+                                             const SmallUnit (&unit)[kUnits], const float2 (&normal)[kUnits / kBlocks],
+                                             float (&v)[kUnits][8]) {
+#pragma unroll
+  for (int u = 0; u < kUnits; ++u) {
     float bias[8], scale[8];
-    Parameters(0, bias);
-    Parameters(1, scale);  // column_sum or gamma
-    if (p_.input_statistics != nullptr) {
+    LoadFloats(add + unit[u].column_in_tile, bias);
+    LoadFloats(factor + unit[u].column_in_tile, scale);
+    const float2 row = normal[u / kBlocks];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) v[i] = (v[i] - mean * scale[i]) * rstd;
+    for (int i = 0; i < 8; ++i) v[u][i] = fmaf(v[u][i], row.x, fmaf(scale[i], row.y, bias[i]));
+    const uint4 bits = Activate<T, kActivation>(p.activation, v[u]);
+    if (unit[u].row < p.rows && unit[u].column < p.n) {
+      *reinterpret_cast<uint4*>(static_cast<T*>(p.output) + static_cast<int64_t>(unit[u].row) * p.n + unit[u].column) = bits;
     }
+  }
+}
+
+// The same with residuals, and the statistics of the 32 columns that four threads have. Whole warps call it.
+template <typename T, int kBlocks, int kUnits>
+__device__ __forceinline__ void StoreSmallSums(const FusedGemmArgs& p, const float* add, const float* factor,
+                                             const SmallUnit (&unit)[kUnits], const float2 (&normal)[kUnits / kBlocks],
+                                             const uint4 (&residual)[kUnits], float (&v)[kUnits][8]) {
+  float mean[kUnits], squares[kUnits];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) v[i] += bias[i];
-    if (p_.activation.gelu) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) v[i] = Gelu(v[i], p_.activation);
-    } else if (p_.activation.relu) {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) v[i] = fmaxf(v[i], 0.0f);
-    }
-    if (p_.residual != nullptr) {
-      const T* x = reinterpret_cast<const T*>(&r.residual);
-      if (p_.residual_statistics != nullptr) {
-        float beta[8];
-        Parameters(2, beta);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] += (ToFloat(x[i]) - mean) * rstd * scale[i] + beta[i];
-      } else {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) v[i] += ToFloat(x[i]);
-      }
-    }
-    if (row < p_.rows) StoreVector(static_cast<T*>(p_.output) + static_cast<int64_t>(row) * p_.n + column_, v);
-    if (p_.output_statistics == nullptr) return;
-    // Of what was stored.
-    float sum = 0.0f, squares = 0.0f;
+  for (int u = 0; u < kUnits; ++u) {
+    float bias[8], gamma[8];
+    LoadFloats(add + unit[u].column_in_tile, bias);
+    LoadFloats(factor + unit[u].column_in_tile, gamma);
+    const T* const x = reinterpret_cast<const T*>(&residual[u]);
+    uint4 bits;
+    T* const values = reinterpret_cast<T*>(&bits);
+    const float2 row = normal[u / kBlocks];
+    mean[u] = 0.0f;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      v[i] = ToFloat(FromFloat<T>(v[i]));
-      sum += v[i];
+      values[i] = FromFloat<T>(v[u][i] + fmaf(fmaf(ToFloat(x[i]), row.x, row.y), gamma[i], bias[i]));
+      v[u][i] = ToFloat(values[i]);  // of what is stored
+      mean[u] += v[u][i];
     }
-    const float new_mean = SumOf8(sum) / kStatisticsColumns;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) squares += (v[i] - new_mean) * (v[i] - new_mean);
-    squares = SumOf8(squares);
-    if (row < p_.rows && threadIdx.x % 8 == 0) {
-      p_.output_statistics[static_cast<int64_t>(row) * (p_.n / kStatisticsColumns) + column_ / kStatisticsColumns] = {new_mean, squares};
+    if (unit[u].row < p.rows && unit[u].column < p.n) {
+      *reinterpret_cast<uint4*>(static_cast<T*>(p.output) + static_cast<int64_t>(unit[u].row) * p.n + unit[u].column) = bits;
     }
   }
-
- private:
-  __device__ __forceinline__ void Parameters(int which, float (&to)[8]) const {
 #pragma unroll
-    for (int i = 0; i < 8; i += 4) {
-      const uint4 v = LoadShared(parameters_ + (which * kColumns + column_in_tile_ + i) * 4);
-      to[i] = __uint_as_float(v.x), to[i + 1] = __uint_as_float(v.y);
-      to[i + 2] = __uint_as_float(v.z), to[i + 3] = __uint_as_float(v.w);
+  for (int u = 0; u < kUnits; ++u) mean[u] += __shfl_xor_sync(0xffffffffu, mean[u], 1);
+#pragma unroll
+  for (int u = 0; u < kUnits; ++u) {
+    mean[u] = (mean[u] + __shfl_xor_sync(0xffffffffu, mean[u], 2)) * (1.0f / kSmallStatisticsColumns);
+    squares[u] = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) squares[u] += (v[u][i] - mean[u]) * (v[u][i] - mean[u]);
+  }
+#pragma unroll
+  for (int u = 0; u < kUnits; ++u) squares[u] += __shfl_xor_sync(0xffffffffu, squares[u], 1);
+#pragma unroll
+  for (int u = 0; u < kUnits; ++u) {
+    squares[u] += __shfl_xor_sync(0xffffffffu, squares[u], 2);
+    if (unit[u].row < p.rows && unit[u].column < p.n && threadIdx.x % 4 == 0) {
+      p.output_statistics[static_cast<int64_t>(unit[u].row) * (p.n / kSmallStatisticsColumns) +
+                          unit[u].column / kSmallStatisticsColumns] = {mean[u], squares[u]};
     }
   }
-
-  static constexpr int kColumns = kSmallGemmTile;
-  const FusedGemmArgs& p_;
-  const uint32_t parameters_;
-  const int column_in_tile_, column_;
-};
+}
 
 }  // namespace cuda
 }  // namespace tf_fastbert

@@ -1,7 +1,6 @@
 #include "cuda/fused_layers.h"
 
 #include "cuda/fused_gemm_large.h"
-#include "cuda/fused_gemm_mid.h"
 #include "cuda/fused_gemm_small.h"
 #include "cuda/layer_norm.h"
 
@@ -14,9 +13,8 @@ namespace {
 constexpr int64_t kMaxFewRows = 512;
 constexpr int64_t kMinLargeRows = 2048, kMaxLargeRows = 12288;
 
-// Up to how many rows the products are those of fused_gemm_small.h and fused_gemm_mid.h; beyond, of fused_gemm_large.h. 129 rows have
-// as many tiles as 192, where the second were faster.
-constexpr int64_t kSmallRows = 128, kMidRows = 1024;
+// Up to how many rows the products are those of fused_gemm_small.h; beyond, of fused_gemm_large.h.
+constexpr int64_t kSmallRows = 1024;
 
 Status Multiply(const FusedPass& pass, int layer, GemmSite site, const void* input, FusedGemmArgs args) {
   constexpr FastBertStepKind kSteps[kNumGemmSites] = {FASTBERT_STEP_QKV, FASTBERT_STEP_ATTENTION_OUTPUT,
@@ -31,9 +29,6 @@ Status Multiply(const FusedPass& pass, int layer, GemmSite site, const void* inp
   if (pass.timer != nullptr) pass.timer->Begin(kSteps[site], layer);
   if (pass.rows <= kSmallRows) {
     return LaunchSmallGemm(input, weight.values, args, pass.config.dtype, pass.num_processors, pass.stream);
-  }
-  if (pass.rows <= kMidRows) {
-    return LaunchMidGemm(input, weight.values, args, pass.config.dtype, pass.num_processors, pass.stream);
   }
   return LaunchFusedGemmLarge(input, weight.values, args, pass.config.dtype, kNumFusedGemmTiles, pass.num_processors,
                               pass.stream);
@@ -80,7 +75,7 @@ bool FusedLayersPay(int64_t rows, bool tuned) {
 Status RunFusedLayers(const FusedPass& pass) {
   const Dimensions& d = pass.dimensions;
   RowStatistics* const after_attention = static_cast<RowStatistics*>(pass.statistics);
-  RowStatistics* const after_output = after_attention + pass.rows * (d.hidden / kMidStatisticsColumns);
+  RowStatistics* const after_output = after_attention + pass.rows * (d.hidden / kSmallStatisticsColumns);
 
   for (int i = 0; i < pass.config.num_layers; ++i) {
     const FusedLayer& layer = pass.layers[i];

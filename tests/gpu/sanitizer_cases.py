@@ -1,6 +1,6 @@
 """A few calls that together run every kernel of the encoder's Hopper paths, for compute-sanitizer (tests/gpu/sanitize.sh).
 
-    python -m tests.gpu.sanitizer_cases [GROUP...]      # groups: few, mid, many, attention, quantized, layers; all without one
+    python -m tests.gpu.sanitizer_cases [GROUP...]      # groups: few, many, attention, quantized, layers; all without one
 
 Random small models, which sanitize.sh runs too, seldom have the row counts and widths at which these kernels are chosen. Each call's
 output is checked against a float64 encoder.
@@ -24,16 +24,12 @@ def _case(shape: tuple[int, int, int], lengths: tuple[int, ...], dtype: torch.dt
 
 
 FUSED = {
-    # SmallGemmKernel: one row, sums shared out among two to eight blocks, a tile that is not full, all 128 rows.
+    # SmallGemmKernel: one row, a tile that is not full, sums shared out among one, two and four blocks.
     "few": [
         _case(BASE, (1,)),
         _case(BASE, (16, 0, 3)),
         _case(MINILM, (33, 31), torch.bfloat16),
         _case(LARGE, (77,)),
-        _case(BASE, (64, 1, 63)),
-    ],
-    # MidGemmKernel: from 129 rows on, with one, two and four parts.
-    "mid": [
         _case(BASE, (100, 29)),
         _case(MINILM, (192,), torch.bfloat16),
         _case(BASE, (128, 1, 120, 51)),
