@@ -8,7 +8,6 @@
 #include "cuda/encoder_pass.h"
 #include "cuda/fused_gemm_large.h"
 #include "cuda/fused_gemm_small.h"
-#include "cuda/fused_gemm_small.h"
 #include "cuda/fused_layers.h"
 #include "cuda/scoped_device.h"
 
