@@ -59,11 +59,12 @@ Status CheckPointer(const char* name, const void* pointer, uintptr_t alignment) 
   return Status::InvalidArgument(std::string(name) + " is not " + std::to_string(alignment) + "-byte aligned");
 }
 
-// Below, the time goes into launches and into reading the weights. Measured on an H100 with BERT-base: mode 1 and FP8 are at 512 rows 7
-// and 9 % faster than float16, at 640 1 %; mode 2 loses a percent at 640 and wins 6 at 768, as an int8 residual stream costs conversions.
+// Below, the time goes into launches and into reading the weights. Measured on an H100 with BERT-base: at 512 rows mode 1 and FP8 are 6 and
+// 4 % slower than float16's fused layers, which end there (fused_layers.cc), at 640 1 % faster than float16; mode 2 loses a percent at 640
+// and wins 6 at 768, as an int8 residual stream costs conversions.
 int MinQuantizedRows(const FastBertConfig& config, const Dimensions& d) {
-  const int elements = HasInt8Stream(config) ? 768 * 768 : 512 * 768;
-  return std::max(512, elements / d.hidden);
+  const int elements = HasInt8Stream(config) ? 768 * 768 : 513 * 768;
+  return std::max(513, elements / d.hidden);
 }
 
 bool FitsQuantizedKernels(const FastBertConfig& config, const Dimensions& d) {
