@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
+import tensorflow as tf
 
 from tests.op_runner import REPOSITORY, run_python
 
@@ -57,6 +59,9 @@ def asan_library() -> pathlib.Path:
     named = os.environ.get("TF_FASTBERT_ASAN_LIBRARY")
     if named:
         return pathlib.Path(named)
+    pinned = re.search(r"^tensorflow-cpu==(\d+\.\d+)\.", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)
+    if not tf.__version__.startswith(f"{pinned[1]}."):
+        pytest.skip(f"the build with AddressSanitizer is for TensorFlow {pinned[1]}, and this is {tf.__version__}")
     find_bazel = subprocess.run([str(REPOSITORY / "tools/setup/find_bazel.sh")], capture_output=True, text=True)
     if find_bazel.returncode:
         pytest.skip("needs Bazel (make setup) or TF_FASTBERT_ASAN_LIBRARY")
