@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cc/cpu/forward.h"
+#include "cc/cpu/huge_pages.h"
 #include "cc/cpu/onednn.h"
 #include "cc/cpu/weights.h"
 
@@ -46,6 +47,7 @@ class CpuEncoder : public Encoder {
 
   Status Prepare(const LayerWeights* layers, const LayerRanges* ranges, void* buffer, void* /*stream*/,
                  const ParallelFor* parallel_for, std::unique_ptr<PreparedWeights>* prepared) const override {
+    cpu::AdviseHugePages(buffer, PreparedBytes());
     return cpu::CatchErrors("preparing the weights", [&] {
       return cpu::PrepareWeights(config_, products_, layers, ranges, buffer, parallel_for, prepared);
     });
@@ -76,6 +78,7 @@ class CpuEncoder : public Encoder {
                                         call.remove_padding, call.num_threads, &plan);
     if (!status.ok()) return status;
     if (call.workspace == nullptr) return Status::Internal("CPU encoder: no workspace");
+    cpu::AdviseHugePages(call.workspace, plan.workspace.bytes);
     return cpu::Forward(config_, policy_, products_, static_cast<const cpu::CpuPreparedWeights&>(weights), plan, call).Run();
   }
 

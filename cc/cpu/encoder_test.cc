@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "cc/cpu/encoder_test_case.h"
+#include "cc/cpu/huge_pages.h"
 #include "cc/cpu/kernels_test.h"
 #include "cc/cpu/product_test.h"
 #include "cc/encoder.h"
@@ -209,6 +211,33 @@ void TestRefused() {
   refused("epsilon = -1", [](EncoderConfig* c) { c->epsilon = -1; });
 }
 
+// VmFlags of the mapping that holds the address, as /proc/self/smaps has them.
+std::string FlagsOf(const char* address) {
+  std::ifstream smaps("/proc/self/smaps");
+  bool found = false;
+  for (std::string line; std::getline(smaps, line);) {
+    uintptr_t begin, end;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      found = begin <= reinterpret_cast<uintptr_t>(address) && reinterpret_cast<uintptr_t>(address) < end;
+    }
+    if (found && line.rfind("VmFlags:", 0) == 0) return line + " ";
+  }
+  return "";
+}
+
+// What lies within, in whole huge pages, and nothing else.
+void TestHugePages() {
+  constexpr size_t kHuge = 2 << 20;
+  if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage")) return;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, kHuge, 16 * kHuge) != 0) std::abort();
+  char* const data = static_cast<char*>(memory);
+  cpu::AdviseHugePages(data + kHuge / 2, 3 * kHuge);
+  const auto advised = [&](size_t at) { return FlagsOf(data + at).find(" hg ") != std::string::npos; };
+  Expect(!advised(0) && !advised(kHuge - 1) && advised(kHuge) && advised(3 * kHuge - 1) && !advised(3 * kHuge), "huge pages");
+  std::free(memory);
+}
+
 // Other instruction sets are tested by processes of their own: the libraries choose once.
 void TestOtherInstructionSets(const char* program) {
   for (const char* isa : {"AVX512_CORE_BF16", "AVX512_CORE_VNNI", "AVX2"}) {
@@ -228,6 +257,7 @@ int main(int argc, char** argv) {
   const int first_seed = argc > 2 ? std::atoi(argv[2]) : 1;
   if (std::getenv("DNNL_MAX_CPU_ISA") == nullptr) TestOtherInstructionSets(argv[0]);
   TestOpenMpKeptOut();
+  TestHugePages();
   failures += cpu::TestKernels();
   failures += cpu::TestProducts();
   TestRefused();
