@@ -44,6 +44,8 @@ void Normalize(const LayerNormTask& task) {
     }
     const __m512 inverse = _mm512_set1_ps(1.0f / std::sqrt(total() / task.width + task.epsilon));
     for (int i = 0; i < task.width; i += 32) {
+      _mm_prefetch(x + task.width + i, _MM_HINT_T0);  // the next row
+      _mm_prefetch(x + task.width + i + 16, _MM_HINT_T0);
       const auto normalized = [&](int at) {
         const __m512 scaled = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + at), mean), inverse);
         return _mm512_fmadd_ps(scaled, _mm512_loadu_ps(task.gamma + at), _mm512_loadu_ps(task.beta + at));
