@@ -1,7 +1,7 @@
 // Matrix products with AVX-512; see avx512_gemm.h.
 //
 // A panel of 32 columns at a time: 8 x 32 outputs in 16 registers. In each step four bytes of a row are broadcast from memory, and
-// multiplied with two vectors of weights. k is visited in blocks, so that the block of the panel (16 KB) stays in the L1 cache while
+// multiplied with two vectors of weights. k is visited in blocks, so that the block of the panel (24 KB) stays in the L1 cache while
 // a's rows stream by from L2; the partial sums wait in scratch. The next block's weights are prefetched meanwhile.
 //
 // VNNI multiplies bytes without sign by bytes with sign. The weights are packed as w + 128; sums begin with -128 times the sum of
@@ -14,6 +14,7 @@
 
 #include "cc/cpu/float_types.h"
 #include "cc/cpu/own_kernels.h"
+#include "cc/cpu/strassen_layout.h"
 
 #if TF_FASTBERT_OWN_KERNELS
 #include <immintrin.h>
@@ -31,104 +32,7 @@ namespace {
 #include "cc/cpu/tile_epilogue.inc"
 // clang-format on
 
-constexpr int kRows = 8;        // of a register tile
-constexpr int kBlockTiles = 8;  // k tiles of a block of weights, of 2 KB
-constexpr int kSteps = 16;      // of a tile
-
-enum class Kind { kFloat32, kFloat32TimesBFloat16, kBFloat16, kInt8 };
-
-constexpr OperandType InputOf(Kind kind) {
-  return kind == Kind::kInt8 ? OperandType::kInt8 : kind == Kind::kBFloat16 ? OperandType::kBFloat16 : OperandType::kFloat32;
-}
-
-TF_FASTBERT_ALWAYS_INLINE __m512 Broadcast(const char* four_bytes) {
-  float value;
-  std::memcpy(&value, four_bytes, 4);
-  return _mm512_set1_ps(value);
-}
-
-// sum + a * b; int32 sums are kept as floats' bits.
-template <Kind kKind>
-TF_FASTBERT_ALWAYS_INLINE __m512 MultiplyAdd(__m512 a, __m512 b, __m512 sum) {
-  if (kKind == Kind::kInt8) {
-    return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), _mm512_castps_si512(b), _mm512_castps_si512(a)));
-  }
-  if (kKind == Kind::kBFloat16) return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-  return _mm512_fmadd_ps(a, b, sum);
-}
-
-template <Kind kKind>
-TF_FASTBERT_ALWAYS_INLINE void Step(const char* a, __m512 low, __m512 high, __m512 (&sums)[kRows][2]) {
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    const __m512 x = Broadcast(a + r * 64);
-    sums[r][0] = MultiplyAdd<kKind>(x, low, sums[r][0]);
-    sums[r][1] = MultiplyAdd<kKind>(x, high, sums[r][1]);
-  }
-}
-
-// Fetches tiles of weights, for what comes next, in so many steps.
-struct Prefetch {
-  const char* next;
-  const char* end;
-  int64_t lines;  // a step
-
-  Prefetch(const char* from, int tiles, int64_t steps)
-      : next(from), end(from + tiles * 2 * kTileBytes), lines((tiles * 2 * kTileBytes / 64 + steps - 1) / steps) {}
-
-  TF_FASTBERT_ALWAYS_INLINE void Step() {
-    for (int64_t i = 0; i < lines && next < end; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
-  }
-};
-
-// Eight rows of a times `tiles` tiles of weights, into the sums [8 of 16 rows][16] and the same 256 floats further, or added to
-// what is there.
-template <Kind kKind, typename Work>
-TF_FASTBERT_ALWAYS_INLINE void MultiplyRows(const char* a, const char* b, int tiles, bool add, float* out, Work* work) {
-  __m512 sums[kRows][2];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    sums[r][0] = add ? _mm512_loadu_ps(out + r * 16) : _mm512_setzero_ps();
-    sums[r][1] = add ? _mm512_loadu_ps(out + 256 + r * 16) : _mm512_setzero_ps();
-  }
-  for (int t = 0; t < tiles; ++t, b += 2 * kTileBytes) {
-    work->Step();
-    if (kKind == Kind::kFloat32TimesBFloat16) {
-      // A step of weights holds two values of k, the first in the low half; a tile of a is half as deep.
-      const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-      for (int half = 0; half < 2; ++half, a += kTileBytes) {
-#pragma GCC unroll 2
-        for (int i = 0; i < kSteps / 2; ++i) {
-          const char* weights = b + (half * kSteps / 2 + i) * 64;
-          const __m512i low = _mm512_loadu_si512(weights), high = _mm512_loadu_si512(weights + kTileBytes);
-          Step<kKind>(a + 8 * i, _mm512_castsi512_ps(_mm512_slli_epi32(low, 16)),
-                      _mm512_castsi512_ps(_mm512_slli_epi32(high, 16)), sums);
-          Step<kKind>(a + 8 * i + 4, _mm512_castsi512_ps(_mm512_and_si512(low, upper)),
-                      _mm512_castsi512_ps(_mm512_and_si512(high, upper)), sums);
-        }
-      }
-    } else {
-#pragma GCC unroll 16
-      for (int i = 0; i < kSteps; ++i) {
-        Step<kKind>(a + i * 4, _mm512_loadu_ps(b + i * 64), _mm512_loadu_ps(b + kTileBytes + i * 64), sums);
-      }
-      a += kTileBytes;
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    _mm512_storeu_ps(out + r * 16, sums[r][0]);
-    _mm512_storeu_ps(out + 256 + r * 16, sums[r][1]);
-  }
-}
-
-// Where eight rows of an operand in tiles begin.
-TF_FASTBERT_ALWAYS_INLINE const char* RowsOf(const char* tiles, int row, int64_t row_tile_bytes) {
-  return tiles + row / 16 * row_tile_bytes + row % 16 * 64;
-}
-
-// Their sums in a panel's.
-TF_FASTBERT_ALWAYS_INLINE float* SumsOf(float* sums, int row) { return sums + row / 16 * 512 + row % 16 * 16; }
+#include "cc/cpu/avx512_rows.inc"
 
 // kInt8: what each row's sums begin with, -128 times the sum of the row.
 void FirstSums(const TileGemmTask& task, int32_t* first) {
@@ -143,13 +47,34 @@ void FirstSums(const TileGemmTask& task, int32_t* first) {
   }
 }
 
-void Begin(const int32_t* first, int rows, float* sums) {
-  for (int row = 0; row < rows; ++row) {
-    float* at = SumsOf(sums, row);
-    const __m512i value = _mm512_set1_epi32(first[row]);
-    _mm512_storeu_si512(at, value);
-    _mm512_storeu_si512(at + 256, value);
+// A block's rows, and what becomes of the last block's, eight at a time while they are in the L1 cache: not a template of the
+// epilogue, of which there would be too many copies of the inner loop.
+template <Kind kKind>
+struct PanelRows {
+  void (*finish)(const void* epilogue, int row);
+  const void* epilogue;
+  const int32_t* first;  // kInt8
+  float* sums;
+  bool first_block, last_block;
+
+  TF_FASTBERT_ALWAYS_INLINE void Begin(int row, __m512 (&values)[kRows][2]) const {
+    if (!first_block) return LoadSums(SumsOf(sums, row), values);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      values[r][0] = values[r][1] =
+          kKind == Kind::kInt8 ? _mm512_castsi512_ps(_mm512_set1_epi32(first[row + r])) : _mm512_setzero_ps();
+    }
   }
+
+  TF_FASTBERT_ALWAYS_INLINE void End(int row, const __m512 (&values)[kRows][2]) const {
+    StoreSums(values, SumsOf(sums, row));
+    if (last_block) finish(epilogue, row);
+  }
+};
+
+template <typename Epilogue>
+void FinishRows(const void* epilogue, int row) {
+  for (int r = row; r < row + kRows; ++r) static_cast<const Epilogue*>(epilogue)->Row(r);
 }
 
 // Sizes of a task's operands.
@@ -171,12 +96,11 @@ struct Layout {
   const int64_t row_tile_bytes, panel_bytes;
 };
 
-// The sums of one panel's columns.
+// One panel's columns.
 template <Kind kKind>
-void MultiplyPanel(const TileGemmTask& task, const Layout<kKind>& layout, int column, const int32_t* first, float* sums) {
+void MultiplyPanel(const TileGemmTask& task, const Layout<kKind>& layout, int column, PanelRows<kKind> rows) {
   const char* b = layout.Panel(task, column);
   const bool last_panel = column + kTilePanel >= task.first_column + task.columns;
-  if (kKind == Kind::kInt8) Begin(first, task.rows, sums);
   for (int k = 0; k < layout.tiles; k += kBlockTiles) {
     const int block = std::min(kBlockTiles, layout.tiles - k);
     const char* a =
@@ -186,14 +110,18 @@ void MultiplyPanel(const TileGemmTask& task, const Layout<kKind>& layout, int co
     const int next_tiles = std::min(kBlockTiles, last_block ? (last_panel ? 0 : layout.tiles) : layout.tiles - k - block);
     const char* next = last_block ? b + layout.panel_bytes : block_b + static_cast<int64_t>(block) * 2 * kTileBytes;
     Prefetch prefetch(next, next_tiles, block * (task.rows / kRows));
+    rows.first_block = k == 0;
+    rows.last_block = last_block;
     for (int row = 0; row < task.rows; row += kRows) {
-      MultiplyRows<kKind>(RowsOf(a, row, layout.row_tile_bytes), block_b, block, kKind == Kind::kInt8 || k > 0, SumsOf(sums, row),
-                          &prefetch);
+      MultiplyRows<kKind>(RowsOf(a, row, layout.row_tile_bytes), block_b, block, row, rows, &prefetch);
     }
   }
 }
 
+// clang-format off: the second uses the first
 #include "cc/cpu/avx512_strassen.inc"
+#include "cc/cpu/avx512_two_levels.inc"
+// clang-format on
 
 template <Kind kKind, TileEpilogue kEpilogue>
 void Multiply(const TileGemmTask& task) {
@@ -206,9 +134,9 @@ void Multiply(const TileGemmTask& task) {
   int32_t* first = reinterpret_cast<int32_t*>(sums + static_cast<int64_t>(task.rows) * kTilePanel);
   if (kKind == Kind::kInt8) FirstSums(task, first);
   for (int column = task.first_column; column < task.first_column + task.columns; column += kTilePanel) {
-    MultiplyPanel<kKind>(task, layout, column, first, sums);
     const PanelEpilogue<InputOf(kKind), kEpilogue> epilogue(task, sums, column);
-    for (int row = 0; row < task.rows; ++row) epilogue.Row(row);
+    MultiplyPanel<kKind>(task, layout, column,
+                         {FinishRows<PanelEpilogue<InputOf(kKind), kEpilogue>>, &epilogue, first, sums, false, false});
   }
 }
 

@@ -4,7 +4,8 @@
 // AVX512_BF16's dot product: needs HasFastBFloat16(). kInt8 by VNNI, with weights packed `shifted`: needs HasAvx512Vnni().
 //
 // kFloat32 with weights in float32, from 48 rows on: seven multiplications instead of eight (avx512_strassen.inc), if the columns are
-// pairs of panels. A row's last bits then depend on the rows beside it.
+// pairs of panels; from 128 rows on, if rows and columns divide into quarters, 49 instead of 64. A row's last bits then depend on
+// the rows beside it.
 #ifndef TF_FASTBERT_CC_CPU_AVX512_GEMM_H_
 #define TF_FASTBERT_CC_CPU_AVX512_GEMM_H_
 

@@ -26,9 +26,10 @@ Status MakePlan(const EncoderConfig& config, const Policy& policy, const LayerPr
   plan->phases = 1 + config.num_layers * (plan->division.by_columns ? kStepsByColumns : kStepsByRows);
   size_t scratch_bytes = 0;
   for (const auto* product : {&products.qkv, &products.attention_output, &products.intermediate, &products.output}) {
+    const int depth = product == &products.output ? std::min(plan->division.inner_chunk, config.inner_size) : config.hidden_size;
     for (int rows : {plan->division.blocks.block, plan->division.blocks.tail}) {
       size_t bytes = 0;
-      const Status status = (*product)->ScratchBytes(rows, &bytes);
+      const Status status = (*product)->ScratchBytes(rows, depth, &bytes);
       if (!status.ok()) return status;
       scratch_bytes = std::max(scratch_bytes, bytes);
     }

@@ -105,7 +105,7 @@ Status OneDnnProduct::Find(int rows, const Kernel** kernel) const {
   });
 }
 
-Status OneDnnProduct::ScratchBytes(int rows, size_t* bytes) const {
+Status OneDnnProduct::ScratchBytes(int rows, int, size_t* bytes) const {
   const Kernel* kernel;
   const Status status = Find(rows, &kernel);
   if (status.ok()) *bytes = kernel->scratchpad_bytes;

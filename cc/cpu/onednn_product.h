@@ -23,7 +23,7 @@ class OneDnnProduct : public Product {
   bool divides_depth() const override { return false; }
   size_t PackedBytes() const override;
   Status Pack(const void* source, void* packed) const override;
-  Status ScratchBytes(int rows, size_t* bytes) const override;
+  Status ScratchBytes(int rows, int depth, size_t* bytes) const override;
   Status Run(const ProductWeights& weights, const ProductCall& call) const override;
 
  private:

@@ -39,10 +39,12 @@ struct ProductCall {
   int first_column, columns;
   void* out;                // kStore, kAccumulate: row 0, column 0
   Operand out_operand;      // the activations: row 0, column `operand_column`
+  int out_group = 0;        // own products, kStore: 0 for rows of n columns, or a multiple of 32: every so many columns are a matrix
+  int64_t out_group_stride = 0;  // of their own, so many values apart
   int operand_column = 0;   // the product's column that is column 0 of out_operand
   int first_depth = 0;      // rows [first_depth, first_depth + depth) of the weights only, without bias unless first_depth is 0;
   int depth = 0;            // 0: all of them
-  void* scratch;            // ScratchBytes(rows) bytes, 64-byte aligned
+  void* scratch;            // ScratchBytes(rows, depth) bytes, 64-byte aligned
 };
 
 class Product {
@@ -63,9 +65,9 @@ class Product {
   // `source` [k, n], row-major: int8 for kInt8, bfloat16 for kBFloat16, else float (also with bfloat16_weights). `packed` is 64-byte aligned.
   virtual Status Pack(const void* source, void* packed) const = 0;
 
-  // Prepares for calls with so many rows, and says how much scratch they need.
-  virtual Status ScratchBytes(int rows, size_t* bytes) const = 0;
-  // After ScratchBytes(rows).
+  // Prepares for calls with so many rows, and says how much scratch they need if they take up to `depth` of k.
+  virtual Status ScratchBytes(int rows, int depth, size_t* bytes) const = 0;
+  // After ScratchBytes.
   virtual Status Run(const ProductWeights& weights, const ProductCall& call) const = 0;
 
  protected:

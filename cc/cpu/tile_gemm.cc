@@ -1,19 +1,21 @@
 // Packs weights; see tile_gemm.h.
 #include "cc/cpu/tile_gemm.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "cc/cpu/float_types.h"
+#include "cc/cpu/strassen_layout.h"
 
 namespace tf_fastbert {
 namespace cpu {
 
-// Two panels of sums, and a number for each row. kFloat32: sums of halves of a and of a block of b, and their seven products.
-size_t TileGemmScratchBytes(OperandType type, int rows, int k) {
-  const size_t panels = static_cast<size_t>(rows) * kTilePanel * 2 * sizeof(float);
-  if (type != OperandType::kFloat32) return panels + rows * sizeof(int32_t);
-  const size_t half = (static_cast<size_t>(rows) / 2 + 15) / 16 * 16;
-  return panels + half * (7 * kTilePanel + 2 * static_cast<size_t>(k)) * sizeof(float) + 4 * 8 * 2 * kTileBytes + 15 * 9 * 64;
+// Two panels of sums, and a number for each row.
+size_t TileGemmScratchBytes(OperandType type, int rows, int depth) {
+  const size_t panels = static_cast<size_t>(rows) * (kTilePanel * 2 * sizeof(float) + sizeof(int32_t));
+  if (type != OperandType::kFloat32) return panels;
+  const StrassenLayout strassen(rows, depth / TileDepth(type), FitTwoLevels(rows));
+  return std::max(panels, static_cast<size_t>(strassen.bytes));
 }
 
 size_t TileWeightsBytes(OperandType weights, int k, int n) { return OperandFormat{weights, true}.Bytes(n, k); }

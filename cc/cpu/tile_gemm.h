@@ -44,12 +44,14 @@ struct TileGemmTask {
   TileEpilogue epilogue;
   void* out;  // row 0, column 0 of the whole product
   int64_t out_stride;
-  Operand out_operand;  // for the last three; its row 0 is row 0 of a, its column 0 is column `operand_column`
+  int out_group = 0;             // 0, or a multiple of 32: out holds groups of so many columns,
+  int64_t out_group_stride = 0;  // so many values apart
+  Operand out_operand;           // for the last three; its row 0 is row 0 of a, its column 0 is column `operand_column`
   int operand_column;
-  void* scratch;  // TileGemmScratchBytes(type, rows, k)
+  void* scratch;  // TileGemmScratchBytes(type, rows, depth)
 };
 
-size_t TileGemmScratchBytes(OperandType type, int rows, int k);
+size_t TileGemmScratchBytes(OperandType type, int rows, int depth);
 
 // Bytes of packed weights [k, n].
 size_t TileWeightsBytes(OperandType weights, int k, int n);

@@ -34,8 +34,8 @@ Status TileProduct::Pack(const void* source, void* packed) const {
   return Status::Ok();
 }
 
-Status TileProduct::ScratchBytes(int rows, size_t* bytes) const {
-  *bytes = TileGemmScratchBytes(shape_.in.type, rows, shape_.k);
+Status TileProduct::ScratchBytes(int rows, int depth, size_t* bytes) const {
+  *bytes = TileGemmScratchBytes(shape_.in.type, rows, depth);
   return Status::Ok();
 }
 
@@ -55,7 +55,9 @@ Status TileProduct::Run(const ProductWeights& weights, const ProductCall& call) 
   task.scales = weights.scales;
   task.epilogue = EpilogueOf(shape_);
   task.out = call.out;
-  task.out_stride = shape_.n;
+  task.out_stride = call.out_group > 0 ? call.out_group : shape_.n;
+  task.out_group = call.out_group;
+  task.out_group_stride = call.out_group_stride;
   task.out_operand = call.out_operand;
   task.operand_column = call.operand_column;
   task.scratch = call.scratch;

@@ -17,7 +17,7 @@ class TileProduct : public Product {
   bool divides_depth() const override { return true; }
   size_t PackedBytes() const override { return TileWeightsBytes(weights_, shape_.k, shape_.n); }
   Status Pack(const void* source, void* packed) const override;
-  Status ScratchBytes(int rows, size_t* bytes) const override;
+  Status ScratchBytes(int rows, int depth, size_t* bytes) const override;
   Status Run(const ProductWeights& weights, const ProductCall& call) const override;
 
  private:
