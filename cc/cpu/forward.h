@@ -80,6 +80,9 @@ class Forward {
   // What MakeInput writes to; the residual itself where that has the right type.
   Operand InputOperand(const Rows& rows, float scale) const;
   Operand ContextOperand(float scale) const;
+  // A row of what the first product gives, from query (0), key (1) or value (2) of a head on; the next row is qkv_stride() further.
+  char* Qkv(int64_t row, int part, int head) const;
+  int64_t qkv_stride() const { return policy_.operand.tiles ? config_.size_per_head : 3 * config_.hidden_size; }
 
   bool pre() const { return config_.layer_norm == LayerNormPlacement::kPre; }
 

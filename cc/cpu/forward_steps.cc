@@ -97,13 +97,25 @@ void Forward::FinishLayer(int layer, const Rows& rows) const {
   if (pre() && !last) MakeInput(rows, &weights_.layers[layer + 1].attention_layer_norm, true, next_scale);
 }
 
+// With tiles each head's rows lie side by side, since attention reads one head after the other: rows of all heads would be pages
+// apart.
+char* Forward::Qkv(int64_t row, int part, int head) const {
+  const int64_t rows = plan_.division.blocks.rows, size = config_.size_per_head, group = part * config_.num_heads + head;
+  const int64_t at = policy_.operand.tiles ? (group * rows + row) * size : row * qkv_stride() + group * size;
+  return base_ + plan_.workspace.qkv + at * SizeOf(policy_.attention);
+}
+
 Status Forward::QueryKeyValue(int layer, const Rows& rows, int first, int columns) const {
   ProductCall call;
   call.in = InputOperand(rows, 1).data;
   call.rows = rows.count;
   call.first_column = first;
   call.columns = columns;
-  call.out = base_ + plan_.workspace.qkv + 3 * static_cast<int64_t>(rows.first) * config_.hidden_size * SizeOf(policy_.attention);
+  call.out = Qkv(rows.first, 0, 0);
+  if (policy_.operand.tiles) {
+    call.out_group = config_.size_per_head;
+    call.out_group_stride = static_cast<int64_t>(plan_.division.blocks.rows) * config_.size_per_head;
+  }
   call.scratch = rows.scratch;
   return products_.qkv->Run(weights_.layers[layer].qkv, call);
 }
@@ -148,17 +160,15 @@ Status Forward::Output(int layer, const Rows& rows, int first, int columns, int 
 
 Status Forward::Attend(int layer, int64_t worker, int64_t task) const {
   const AttentionItem& item = attention_items_[task / config_.num_heads];
-  const int head = static_cast<int>(task % config_.num_heads) * config_.size_per_head;
-  const int64_t hidden = config_.hidden_size, first_row = sequence_begin_[item.sequence], element = SizeOf(policy_.attention);
-  const char* qkv = base_ + plan_.workspace.qkv + (first_row * 3 * hidden + head) * element;
+  const int head = static_cast<int>(task % config_.num_heads), first_row = sequence_begin_[item.sequence];
   AttentionTask attention;
-  attention.query = qkv;
-  attention.key = qkv + hidden * element;
-  attention.value = qkv + 2 * hidden * element;
-  attention.row_stride = 3 * hidden;
+  attention.query = Qkv(first_row, 0, head);
+  attention.key = Qkv(first_row, 1, head);
+  attention.value = Qkv(first_row, 2, head);
+  attention.row_stride = qkv_stride();
   attention.context = ContextOperand(weights_.layers[layer].context_scale);
   attention.context_row = first_row;
-  attention.context_column = head;
+  attention.context_column = head * config_.size_per_head;
   attention.size_per_head = config_.size_per_head;
   attention.num_keys = sequence_begin_[item.sequence + 1] - sequence_begin_[item.sequence];
   attention.first_query = item.first_query;

@@ -56,7 +56,7 @@ int QueriesPerTask(int batch, int num_tokens, int num_heads, int num_threads);
 // Byte offsets into the workspace; all are multiples of 64.
 struct Workspace {
   size_t residual;         // float [rows, H]: the hidden states
-  size_t qkv;              // policy.attention [rows, 3 H]
+  size_t qkv;              // policy.attention [rows, 3 H]; with tiles [3 * heads, rows, size per head]
   size_t context;          // operand [rows, H]: what attention gives
   size_t sequence_begin;   // int32 [batch + 1]: first packed row of each sequence
   size_t row_source;       // int32 [num_tokens]: b * seq_len + s of each packed row
