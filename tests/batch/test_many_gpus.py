@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,37 +93,38 @@ def _workers(pid: int) -> list[int]:
     return [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
-def _wait_for_shards(output: Path, count: int) -> None:
+def _wait_for(condition: Callable[[], bool], what: str) -> None:
     for _ in range(3000):
-        if len(list(output.glob("answers-*.jsonl"))) >= count:
+        if condition():
             return
         time.sleep(0.1)
-    raise AssertionError(f"no {count} shards in {output}")
+    raise AssertionError(f"there was to be {what}")
 
 
-def test_killed_processes(folder: Path) -> None:
+def test_killed_processes(folder: Path, tmp_path: Path) -> None:
     output = folder / "out_classifier_killed"
     rows = pairs(12_000)
     line = command(folder, "classifier", write_jsonl(folder / "many.jsonl", rows), "--shard_mb=0.03")
     line = [f"--output_dir={output}" if flag.startswith("--output_dir") else flag for flag in line]
+
+    def shards() -> int:
+        return len(list(output.glob("answers-*.jsonl")))
+
     # First a worker, then the whole job.
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd="/")
-    _wait_for_shards(output, 2)
+    with open(tmp_path / "stderr", "w") as stderr:
+        process = subprocess.Popen(line, stderr=stderr, cwd="/")
+    _wait_for(lambda: shards() >= 2, "two shards")
     victims = _workers(process.pid)
     assert len(victims) == 2
     os.kill(victims[0], signal.SIGKILL)
-    finished = len(list(output.glob("answers-*.jsonl")))
-    _wait_for_shards(output, finished + 4)
+    message = "its process ended with status -9): it is "  # answered again; or started again, where it was still loading
+    _wait_for(lambda: message in (tmp_path / "stderr").read_text(), "a message that a process has ended")
+    finished = shards()
+    _wait_for(lambda: shards() >= finished + 4, "four shards more")
     children = _workers(process.pid)
     process.kill()
-    errors = process.communicate()[1]
-    assert "its process ended with status -9): it is answered again" in errors
-    for _ in range(100):  # its workers end with it
-        if not any(os.path.exists(f"/proc/{child}") for child in children):
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError("workers outlived their job")
+    process.wait()
+    _wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "no worker that outlives its job")
     kept = {path: path.stat().st_mtime_ns for path in output.glob("answers-*.jsonl")}
     total = int(next(iter(kept)).name.split("-of-")[1].split(".")[0])
     assert finished + 4 <= len(kept) < total, "the job was to be killed in the middle"
