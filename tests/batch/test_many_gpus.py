@@ -93,8 +93,8 @@ def _workers(pid: int) -> list[int]:
     return [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
 
 
-def _wait_for(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(3000):
+def _wait_for(condition: Callable[[], bool], what: str, seconds: int = 300) -> None:
+    for _ in range(10 * seconds):
         if condition():
             return
         time.sleep(0.1)
@@ -110,6 +110,9 @@ def test_killed_processes(folder: Path, tmp_path: Path) -> None:
     def shards() -> int:
         return len(list(output.glob("answers-*.jsonl")))
 
+    def errors() -> str:
+        return (tmp_path / "stderr").read_text()
+
     # First a worker, then the whole job.
     with open(tmp_path / "stderr", "w") as stderr:
         process = subprocess.Popen(line, stderr=stderr, cwd="/")
@@ -117,14 +120,17 @@ def test_killed_processes(folder: Path, tmp_path: Path) -> None:
     victims = _workers(process.pid)
     assert len(victims) == 2
     os.kill(victims[0], signal.SIGKILL)
-    message = "its process ended with status -9): it is "  # answered again; or started again, where it was still loading
-    _wait_for(lambda: message in (tmp_path / "stderr").read_text(), "a message that a process has ended")
+    ended, again = "its process ended with status -9): it is ", "answered again"
+    _wait_for(lambda: ended in errors(), "a message that a process has ended")
+    if ended + again not in errors():  # it was still loading: the other one has finished the two shards
+        os.kill(victims[1], signal.SIGKILL)
+    _wait_for(lambda: ended + again in errors(), "a message that a shard is answered again")
     finished = shards()
     _wait_for(lambda: shards() >= finished + 4, "four shards more")
     children = _workers(process.pid)
     process.kill()
     process.wait()
-    _wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "no worker that outlives its job")
+    _wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "no worker that outlives its job", 10)
     kept = {path: path.stat().st_mtime_ns for path in output.glob("answers-*.jsonl")}
     total = int(next(iter(kept)).name.split("-of-")[1].split(".")[0])
     assert finished + 4 <= len(kept) < total, "the job was to be killed in the middle"
