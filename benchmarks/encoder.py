@@ -37,7 +37,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from benchmarks.case import LIMITS, Case, relative_error  # noqa: E402
 from benchmarks.peers import FAMILIES  # noqa: E402
-from benchmarks.plot import save_plot  # noqa: E402
+from benchmarks.plot import save_plot_if_possible  # noqa: E402
 from benchmarks.report import Report, is_quantized  # noqa: E402
 from benchmarks.shapes import MODELS, ROWS, parse_lengths, parse_rows  # noqa: E402
 from tf_fastbert.cuda.ceilings import Ceilings  # noqa: E402
@@ -230,10 +230,7 @@ def main() -> None:
     with open(args.out / "encoder.md", "a") as file:
         file.write(table + "\n\n")
     print(table)
-    try:
-        save_plot(report, args.out / "encoder.png")
-    except ImportError as error:
-        print(f"no plot: {error}", file=sys.stderr)
+    save_plot_if_possible(report, args.out / "encoder.png")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from benchmarks.plot import save_plot  # noqa: E402
+from benchmarks.plot import save_plot_if_possible  # noqa: E402
 from benchmarks.report import Report  # noqa: E402
 from tf_fastbert.cuda.ceilings import Ceilings  # noqa: E402
 
@@ -82,10 +82,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(report.markdown())
     args.out.mkdir(parents=True, exist_ok=True)
-    try:
-        save_plot(report, args.out / "encoder.png")
-    except ImportError as error:
-        print(f"no plot: {error}", file=sys.stderr)
+    save_plot_if_possible(report, args.out / "encoder.png")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 
 from benchmarks.report import Report, is_ours
 
@@ -46,3 +47,11 @@ def save_plot(report: Report, path: pathlib.Path) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def save_plot_if_possible(report: Report, path: pathlib.Path) -> None:
+    """save_plot, or a line to stderr that there is no matplotlib."""
+    try:
+        save_plot(report, path)
+    except ImportError as error:
+        print(f"no plot: {error}", file=sys.stderr)

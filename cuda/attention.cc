@@ -9,8 +9,15 @@ namespace {
 // Measured on an H100 with BERT-base: below, attention_wgmma.cuh is as fast or faster.
 constexpr int64_t kMinStreamTokens = 6000;
 
-// Fewer items than this leave attention_split.cuh's second warpgroup little to do; more than two blocks do not fit a multiprocessor at once.
+// Fewer items than this leave attention_split.cuh's second warpgroup little to do; more than two blocks do not fit a multiprocessor at
+// once.
 constexpr int kMinSplitItems = 48, kMaxSplitItemsOfProcessor = 2;
+
+bool Splits(const AttentionPlan& plan, const AttentionArgs& args) {
+  const int items = args.num_tiles * args.num_heads;
+  return plan.wgmma_blocks > 0 && items >= kMinSplitItems && items <= kMaxSplitItemsOfProcessor * plan.num_processors &&
+         args.max_length > 64;
+}
 
 bool Streams(const AttentionPlan& plan, int64_t num_tokens) { return plan.streams && num_tokens >= kMinStreamTokens; }
 
@@ -45,10 +52,7 @@ AttentionPlan PlanAttention(int dtype, int precision, int head_size, int compute
   } else if (head_size <= 64) {
     plan.wgmma_blocks = PrepareAttentionWgmma64(dtype);
   }
-  if (plan.wgmma_blocks > 0) {
-    plan.split_items = kMaxSplitItemsOfProcessor * num_processors;
-    plan.streams = head_size == 64 && PrepareAttentionStream(dtype);
-  }
+  plan.streams = plan.wgmma_blocks > 0 && head_size == 64 && PrepareAttentionStream(dtype);
   return plan;
 }
 
@@ -57,13 +61,11 @@ int AttentionTileSize(const AttentionPlan& plan, int64_t num_tokens) {
 }
 
 Status LaunchAttention(const AttentionPlan& plan, const AttentionArgs& args, int dtype, int layer, cudaStream_t stream) {
-  const int items = args.num_tiles * args.num_heads;
-  const bool split = items >= kMinSplitItems && items <= plan.split_items && args.max_length > 64;
   if (dtype == FASTBERT_FLOAT32) {
     plan.tf32 ? LaunchAttentionTf32(args, stream) : LaunchAttentionFp32(args, stream);
   } else if (Streams(plan, args.num_tokens)) {
     FASTBERT_RETURN_IF_ERROR(LaunchAttentionStream(args, dtype, plan.num_processors, layer, stream));
-  } else if (split) {
+  } else if (Splits(plan, args)) {
     args.head_size <= 32 ? LaunchAttentionSplit32(args, dtype, stream) : LaunchAttentionSplit64(args, dtype, stream);
   } else if (args.head_size <= 32) {
     plan.wgmma_blocks > 0 ? LaunchAttentionWgmma32(args, dtype, plan.wgmma_blocks, stream)

@@ -14,6 +14,7 @@ namespace tf_fastbert {
 namespace cuda {
 
 constexpr int kMaxHeadSize = 128;
+constexpr float kLog2E = 1.4426950408889634f;  // of e; the softmax's exponentials are in base 2
 
 struct AttentionArgs {
   const void* qkv;             // [num_tokens, 3 * num_heads * head_size]: all heads' Q, then K, then V
@@ -38,8 +39,7 @@ AttentionArgs MakeAttentionArgs(const Dimensions& dimensions, const SequenceLayo
 struct AttentionPlan {
   int tile_size = 0;      // queries that one block works on
   int wgmma_blocks = 0;   // attention_wgmma.cuh with at most so many blocks; 0: attention_mma.cuh
-  int split_items = 0;    // up to so many items of work attention_split.cuh takes the place of it
-  bool streams = false;   // so does attention_stream.cuh for many tokens
+  bool streams = false;   // for many tokens attention_stream.cuh takes the place of it, as attention_split.cuh does for few
   int num_processors = 0;
   bool tf32 = false;   // attention_tf32.cu, else attention_fp32.cu
 };

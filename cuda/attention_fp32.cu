@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) AttentionFp32Kernel(const AttentionA
   const int width = args.num_heads * args.head_size;
   const int64_t stride = 3 * static_cast<int64_t>(width);
   const float* q_matrix = static_cast<const float*>(args.qkv) + tile.begin * stride + head * args.head_size;
-  const float scale = args.scale * 1.4426950408889634f;  // log2(e)
+  const float scale = args.scale * kLog2E;
 
   LoadTile<kHead>(q_tile, q_matrix, kQueries<kHead>, tile.query, tile.length, stride, args.head_size);
   float o[kRows][kColumns] = {};

@@ -135,7 +135,7 @@ struct AttentionMma {
     const uint32_t k_tiles = q_tile + kQueries * kRowBytes;
     const uint32_t v_tiles = k_tiles + 2 * kTileBytes;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const float scale = args.scale * 1.4426950408889634f;  // log2(e)
+    const float scale = args.scale * kLog2E;
 
     const Copier copier(stride, head_size);
     const T* readable = static_cast<const T*>(args.qkv);
@@ -187,10 +187,7 @@ struct AttentionMma {
     // Through this warp's own rows of the Q tile, so that the stores to memory are 16 bytes wide.
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float total = sum[r];
-      total += __shfl_xor_sync(0xffffffffu, total, 1);
-      total += __shfl_xor_sync(0xffffffffu, total, 2);
-      const float inverse = 1.0f / total;
+      const float inverse = 1.0f / QuadSum(sum[r]);
       const uint32_t row = Row(q_tile, warp * 16 + lane / 4 + 8 * r);
 #pragma unroll
       for (int n = 0; n < kHead / 8; ++n) {

@@ -23,9 +23,6 @@ struct AttentionSplit {
   static constexpr int kSums = kHead / 2 + 4;  // floats of a thread's Rows without Q
   static_assert(kSums * One::kThreads * 4 <= kStages * kStageBytes, "the second warpgroup's sums lie where its K and V were");
 
-  // All warps of a warpgroup.
-  static __device__ __forceinline__ void Sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
-
   // One value after the other: each at the same place in all threads, so that a warp's lie side by side.
   template <typename Visit>
   static __device__ __forceinline__ void ForEachSum(typename One::Rows& x, const Visit& visit) {
@@ -54,12 +51,12 @@ struct AttentionSplit {
   }
 
   static __device__ __forceinline__ void Run(const AttentionArgs& args, char* memory) {
-    const int group = __shfl_sync(0xffffffffu, threadIdx.x / One::kThreads, 0);
+    const int group = UniformInWarp(threadIdx.x / One::kThreads);
     const uint32_t q_tile = static_cast<uint32_t>(__cvta_generic_to_shared(memory)) + group * kGroupBytes;
     const uint32_t stages = q_tile + One::kTileBytes;
     const int width = args.num_heads * args.head_size;
     const int64_t stride = 3 * static_cast<int64_t>(width);
-    const float scale = args.scale * 1.4426950408889634f;  // log2(e)
+    const float scale = args.scale * kLog2E;
     const bool in_head = One::Thread() % One::kChunks * 8 < args.head_size;
     const auto item = One::GetItem(args, blockIdx.x, in_head);
     if (item.length == 0) return;
@@ -86,7 +83,7 @@ struct AttentionSplit {
     for (bool first = true; key < item.length; key += kStride, first = false) {
       WaitForCopies<kStages - 2>();
       FenceForWgmma();
-      Sync(group);  // this tile is there for all warps, and all have done with the one before
+      SyncWarpgroup(group);  // this tile is there for all warps, and all have done with the one before
       const int free = stage == 0 ? kStages - 1 : stage - 1;
       copy(free, key + (kStages - 1) * kStride);
       if (first) One::LoadQueries(x, q_tile);
@@ -98,7 +95,7 @@ struct AttentionSplit {
       float* const sums = reinterpret_cast<float*>(memory + kGroupBytes + One::kTileBytes) + One::Thread();
       if (group == 1) {
         WaitForCopies<0>();
-        Sync(group);  // all have done with K and V
+        SyncWarpgroup(group);  // all have done with K and V
         ForEachSum(x, [&](int i, float value) { sums[i * One::kThreads] = value; });
       }
       __syncthreads();

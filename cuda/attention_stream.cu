@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(AttentionStream<T>::kThreads, 1)
   __syncthreads();
   LetNextKernelStart();
   WaitForPreviousKernel();
-  const int group = Kernel::Uniform(static_cast<int>(threadIdx.x / 128));
+  const int group = UniformInWarp(static_cast<int>(threadIdx.x / 128));
   if (group == Kernel::kGroups) {
     GiveRegisters<Kernel::kCopyRegisters>();
     if (threadIdx.x == Kernel::kGroups * 128) {
@@ -40,13 +40,13 @@ __global__ void __launch_bounds__(AttentionStream<T>::kThreads, 1)
 }
 
 template <typename T>
-Status Launch(const AttentionArgs& args, const CUtensorMap& qkv, const CUtensorMap& context, int num_processors, int layer,
-              cudaStream_t stream) {
+void Launch(const AttentionArgs& args, const CUtensorMap& qkv, const CUtensorMap& context, int num_processors, int layer,
+            cudaStream_t stream) {
   const int items = args.num_tiles * args.num_heads;
+  // An error is found by LaunchStatus, as after any launch.
   LaunchDependent(AttentionStreamKernel<T>, items < num_processors ? items : num_processors, AttentionStream<T>::kThreads, 1,
                   sizeof(typename AttentionStream<T>::Shared), stream, qkv, context, args, args.next_item + layer % 2,
                   args.next_item + (layer + 1) % 2);
-  return Status::Ok();  // an error is found by LaunchStatus, as after any launch
 }
 
 template <typename T>
@@ -70,8 +70,9 @@ Status LaunchAttentionStream(const AttentionArgs& args, int dtype, int num_proce
   if (args.quantize == AttentionArgs::kNotQuantized) {
     FASTBERT_RETURN_IF_ERROR(MakeTileMap(args.context, args.num_tokens, width, 16, dtype, &context));
   }
-  return dtype == FASTBERT_FLOAT16 ? Launch<__half>(args, qkv, context, num_processors, layer, stream)
-                                   : Launch<__nv_bfloat16>(args, qkv, context, num_processors, layer, stream);
+  const auto launch = dtype == FASTBERT_FLOAT16 ? Launch<__half> : Launch<__nv_bfloat16>;
+  launch(args, qkv, context, num_processors, layer, stream);
+  return Status::Ok();
 }
 
 }  // namespace cuda

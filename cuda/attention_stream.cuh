@@ -1,10 +1,10 @@
 // Attention for float16 and bfloat16 on Hopper (sm_90a) over many tokens: context = softmax(scale * Q K^T) V for heads of 64.
 //
-// qkv [tokens, 3, heads, 64] and context [tokens, heads, 64] are packed. An item of work is up to 192 queries of one sequence and head (an
-// entry of `tiles`), 64 for each of three warpgroups, which read the same K and V: a third of what attention_wgmma.cuh reads from the L2
-// cache. One block runs on a multiprocessor; its fourth warpgroup only copies. Bulk tensor copies bring K and V, 64 keys at a time, into a
-// ring of stages that runs on from item to item, and Q into two places of each warpgroup; a warpgroup waits for the others through the ring
-// alone. Items are sorted by length, and a block takes the next from a counter.
+// qkv [tokens, 3, heads, 64] and context [tokens, heads, 64] are packed. An item of work is up to 192 queries of one sequence and head
+// (an entry of `tiles`), 64 for each of three warpgroups, which read the same K and V: a third of what attention_wgmma.cuh reads from
+// the L2 cache. One block runs on a multiprocessor; its fourth warpgroup only copies. Bulk tensor copies bring K and V, 64 keys at a
+// time, into a ring of stages that runs on from item to item, and Q into two places of each warpgroup; a warpgroup waits for the others
+// through the ring alone. Items are sorted by length, and a block takes the next from a counter.
 //
 // A warpgroup's own work runs on from tile to tile too: the next tile's scores are computed while this one's weights are multiplied by
 // V, across the border of two items while the context is stored. As in attention_wgmma.cuh the maximum that is subtracted is only raised
@@ -16,6 +16,7 @@
 
 #include "cuda/attention.h"
 #include "cuda/attention_store.cuh"
+#include "cuda/attention_wgmma.cuh"
 #include "cuda/hopper.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/wgmma.cuh"
@@ -27,16 +28,15 @@ namespace cuda {
 template <typename T>
 struct AttentionStream {
   static constexpr int kHead = 64;
+  using One = AttentionWgmma<T, kHead>;                // whose tiles are swizzled as the copy engine does it
   static constexpr int kGroups = kStreamQueries / 64;  // warpgroups that compute
   static constexpr int kThreads = (kGroups + 1) * 128;
   static constexpr int kRegisters = 160, kCopyRegisters = 24;
-  static constexpr int kQueries = 64, kKeys = 64;
+  static constexpr int kQueries = One::kQueries, kKeys = One::kKeys;
   static constexpr int kStages = 9;
-  static constexpr int kQueue = 4;           // items between the two copying threads
-  static constexpr int kChunks = kHead / 8;  // 16-byte chunks in a row
-  static constexpr int kRowBytes = kHead * 2;
-  static constexpr int kTileBytes = 64 * kRowBytes;  // of Q, K or V
-  static constexpr float kGrowth = 10.0f;            // binary logarithm of what a weight may be; float16 goes to 2^16
+  static constexpr int kQueue = 4;  // items between the two copying threads
+  static constexpr int kChunks = One::kChunks, kRowBytes = One::kRowBytes, kTileBytes = One::kTileBytes;
+  static constexpr float kGrowth = 10.0f;  // binary logarithm of what a weight may be; float16 goes to 2^16
 
   struct Item {
     int begin, length, query, head;  // length 0: there is no more
@@ -83,17 +83,6 @@ struct AttentionStream {
     BarrierInitFence();
   }
 
-  // Tells the compiler that a value is the same in the whole warp.
-  template <typename V>
-  static __device__ __forceinline__ V Uniform(V x) {
-    return __shfl_sync(0xffffffffu, x, 0);
-  }
-
-  // Address of a 16-byte chunk in a tile as the copy engine swizzles it.
-  static __device__ __forceinline__ uint32_t Chunk(uint32_t tile, int row, int chunk) {
-    return tile + row * kRowBytes + (chunk ^ (row & 7)) * 16;
-  }
-
   static __device__ __forceinline__ Item GetItem(const AttentionArgs& args, int number) {
     if (number >= args.num_tiles * args.num_heads) return {0, 0, 0, 0};
     const AttentionTile tile = args.tiles[number / args.num_heads];
@@ -105,8 +94,8 @@ struct AttentionStream {
     return min(kGroups, (item.length - item.query + kQueries - 1) / kQueries);
   }
 
-  // One thread: which items, and their K and V. The last tile of a sequence ends with it, so that its rows are the sequence's own but for
-  // sequences of less than a tile.
+  // One thread: which items, and their K and V. The last tile of a sequence ends with it, so that its rows are the sequence's own but
+  // for sequences of less than a tile.
   static __device__ __forceinline__ void CopyKeys(const AttentionArgs& args, int* next_item, const CUtensorMap* qkv, Shared& s) {
     const int width = args.num_heads * kHead;
     Stage stage;
@@ -168,7 +157,7 @@ struct AttentionStream {
   using Weights = uint32_t[kKeys / 16][4];
 
   static __device__ __forceinline__ void MultiplyKeys(Scores& scores, uint32_t q_tile, uint32_t k_tile) {
-    const uint64_t q = WgmmaTile<kRowBytes>(Uniform(q_tile)), k = WgmmaTile<kRowBytes>(Uniform(k_tile));
+    const uint64_t q = WgmmaTile<kRowBytes>(UniformInWarp(q_tile)), k = WgmmaTile<kRowBytes>(UniformInWarp(k_tile));
     WgmmaFence();
 #pragma unroll
     for (int i = 0; i < kHead / 16; ++i) {
@@ -215,9 +204,7 @@ struct AttentionStream {
     if (raise) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float m = fmaxf(max[r], __shfl_xor_sync(0xffffffffu, max[r], 1));
-        m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2));
-        m = fmaxf(m, x.max[r]);
+        const float m = fmaxf(QuadMax(max[r]), x.max[r]);
         correction[r] = Exp2((x.max[r] - m) * scale);
         x.max[r] = m;
         x.sum[r] *= correction[r];
@@ -252,7 +239,7 @@ struct AttentionStream {
       StoreShared(tile + first * kRowBytes + i * 16, make_uint4(0, 0, 0, 0));
     }
     FenceForWgmma();
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+    SyncWarpgroup(group);
   }
 
   // What a warpgroup is at work on.
@@ -261,15 +248,15 @@ struct AttentionStream {
     int query;  // this warp's first
   };
 
-  // Goes on to the warpgroup's next task, whose first tile is then there at `stage`; false: there is none. Stages of items in which it has
-  // no part are let go.
+  // Goes on to the warpgroup's next task, whose first tile is then there at `stage`; false: there is none. Stages of items in which it
+  // has no part are let go.
   static __device__ __forceinline__ bool NextTask(Shared& s, int group, Stage& stage, int& turn, Task& task) {
 #pragma unroll 1
     for (;;) {
       BarrierWait(SharedAddress(&s.full[stage.index]), stage.parity);
       task.item = s.item[stage.index];
-      task.item.length = Uniform(task.item.length);
-      task.item.query = Uniform(task.item.query);
+      task.item.length = UniformInWarp(task.item.length);
+      task.item.query = UniformInWarp(task.item.query);
       if (task.item.length == 0) return false;
       const int groups = Groups(task.item), mine = (group - turn + kGroups) % kGroups;
       turn = (turn + groups) % kGroups;
@@ -289,10 +276,7 @@ struct AttentionStream {
   static __device__ __forceinline__ void Normalize(uint32_t (&context)[kHead / 8][2], const Rows& x) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float total = x.sum[r];
-      total += __shfl_xor_sync(0xffffffffu, total, 1);
-      total += __shfl_xor_sync(0xffffffffu, total, 2);
-      const float inverse = __fdividef(1.0f, total);
+      const float inverse = __fdividef(1.0f, QuadSum(x.sum[r]));
 #pragma unroll
       for (int n = 0; n < kHead / 8; ++n) context[n][r] = PackPair<T>(x.o[n][2 * r] * inverse, x.o[n][2 * r + 1] * inverse);
     }
@@ -310,7 +294,8 @@ struct AttentionStream {
     __syncwarp();
 #pragma unroll
     for (int n = 0; n < kHead / 8; n += 2) {
-      StoreMatrices(Chunk(rows, lane % 16, n + lane / 16), context[n][0], context[n][1], context[n + 1][0], context[n + 1][1]);
+      StoreMatrices(One::Chunk(rows, lane % 16, n + lane / 16), context[n][0], context[n][1], context[n + 1][0],
+                    context[n + 1][1]);
     }
     if (task.query + 16 <= task.item.length && args.quantize == AttentionArgs::kNotQuantized) {
       FenceForWgmma();
@@ -325,13 +310,13 @@ struct AttentionStream {
     for (int i = lane; i < chunks; i += 32) {
       const int row = i / kChunks, chunk = i % kChunks;
       StoreContext<T>(args, (task.item.begin + task.query + row) * width + task.item.head * kHead + chunk * 8,
-                      LoadShared(Chunk(rows, row, chunk)));
+                      LoadShared(One::Chunk(rows, row, chunk)));
     }
   }
 
   static __device__ __forceinline__ void Attend(const AttentionArgs& args, const CUtensorMap* context_map, Shared& s, int group) {
     const int lane = threadIdx.x % 32;
-    const float scale = args.scale * 1.4426950408889634f;  // log2(e)
+    const float scale = args.scale * kLog2E;
     Stage stage;
     Place<2> q_place;
     int turn = 0;  // the warpgroup that takes an item's first queries
@@ -379,7 +364,7 @@ struct AttentionStream {
         }
       }
       WgmmaPin(x.o);
-      const uint32_t v_tile = Uniform(SharedAddress(s.stages[stage.index][1]));
+      const uint32_t v_tile = UniformInWarp(SharedAddress(s.stages[stage.index][1]));
       previous = stage.index;
       stage.Next();
       keys_left -= kKeys;

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead>::kBlocks) AttentionTf32
   const int width = args.num_heads * args.head_size;
   const int64_t stride = 3 * static_cast<int64_t>(width);
   const float* q_matrix = static_cast<const float*>(args.qkv) + tile.begin * stride + head * args.head_size;
-  const float scale = args.scale * 1.4426950408889634f;  // log2(e)
+  const float scale = args.scale * kLog2E;
 
   CopyTile<kHead>(k_tiles, q_matrix + width, stride, 0, tile.length, args.head_size);
   CopyTile<kHead>(v_tiles, q_matrix + 2 * width, stride, 0, tile.length, args.head_size);
@@ -128,10 +128,7 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead>::kBlocks) AttentionTf32
   float* context = static_cast<float*>(args.context) + tile.begin * static_cast<int64_t>(width) + head * args.head_size;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    float total = sum[r];
-    total += __shfl_xor_sync(0xffffffffu, total, 1);
-    total += __shfl_xor_sync(0xffffffffu, total, 2);
-    const float inverse = 1.0f / total;
+    const float inverse = 1.0f / QuadSum(sum[r]);
     const int query = first_query + g + 8 * r;
     if (query >= tile.length) continue;
 #pragma unroll

@@ -125,9 +125,7 @@ struct AttentionWgmma {
         float m = fmaxf(s[0][2 * r], s[0][2 * r + 1]);
 #pragma unroll
         for (int n = 1; n < kN / 8; ++n) m = fmaxf(m, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
-        m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 1));
-        m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2));
-        new_max[r] = fmaxf(m, x.max[r]);
+        new_max[r] = fmaxf(QuadMax(m), x.max[r]);
         grown |= (new_max[r] - x.max[r]) * scale > kGrowth;
       }
       if (__any_sync(0xffffffffu, grown)) {
@@ -195,11 +193,12 @@ struct AttentionWgmma {
     return item;
   }
 
-  static __device__ __forceinline__ void Run(const AttentionArgs& args, uint32_t shared) {
+  static __device__ __forceinline__ void Run(const AttentionArgs& args, char* memory) {
+    const uint32_t shared = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
     const int width = args.num_heads * args.head_size;
     const int64_t stride = 3 * static_cast<int64_t>(width);
     const int warp = threadIdx.x / 32;
-    const float scale = args.scale * 1.4426950408889634f;  // log2(e)
+    const float scale = args.scale * kLog2E;
     const bool in_head = threadIdx.x % kChunks * 8 < args.head_size;
     uint32_t q_tile = shared, next_q_tile = shared + kTileBytes;
     uint32_t stage = shared + 2 * kTileBytes, next_stage = stage + 2 * kTileBytes;  // each K, then V
@@ -253,10 +252,7 @@ struct AttentionWgmma {
     __syncwarp();  // all lanes have read Q
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float total = x.sum[r];
-      total += __shfl_xor_sync(0xffffffffu, total, 1);
-      total += __shfl_xor_sync(0xffffffffu, total, 2);
-      const float inverse = 1.0f / total;
+      const float inverse = 1.0f / QuadSum(x.sum[r]);
 #pragma unroll
       for (int n = 0; n < kHead / 8; ++n) {
         StoreShared(Chunk(q_tile, warp * 16 + lane / 4 + 8 * r, n) + lane % 4 * 4,

@@ -9,64 +9,44 @@
 namespace tf_fastbert {
 namespace cuda {
 
-// Code for other architectures than sm_90a is an empty kernel, known by its launch bounds (see PrepareAttentionWgmma).
+// Attention: an AttentionWgmma or AttentionSplit. Code for other architectures than sm_90a is an empty kernel, known by its launch
+// bounds (see PrepareAttentionWgmma).
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-template <typename T, int kHead>
-__global__ void __launch_bounds__(AttentionWgmma<T, kHead>::kThreads, AttentionWgmma<T, kHead>::kBlocks)
-    AttentionWgmmaKernel(const AttentionArgs args) {
+template <typename Attention>
+__global__ void __launch_bounds__(Attention::kThreads, Attention::kBlocks) AttentionHopperKernel(const AttentionArgs args) {
   extern __shared__ __align__(1024) char attention_shared[];
   LetNextKernelStart();
   WaitForPreviousKernel();
-  AttentionWgmma<T, kHead>::Run(args, static_cast<uint32_t>(__cvta_generic_to_shared(attention_shared)));
-}
-
-template <typename T, int kHead>
-__global__ void __launch_bounds__(AttentionSplit<T, kHead>::kThreads, AttentionSplit<T, kHead>::kBlocks)
-    AttentionSplitKernel(const AttentionArgs args) {
-  extern __shared__ __align__(1024) char attention_split_shared[];
-  LetNextKernelStart();
-  WaitForPreviousKernel();
-  AttentionSplit<T, kHead>::Run(args, attention_split_shared);
+  Attention::Run(args, attention_shared);
 }
 #else
-template <typename T, int kHead>
-__global__ void __launch_bounds__(32) AttentionWgmmaKernel(const AttentionArgs args) {}
-template <typename T, int kHead>
-__global__ void __launch_bounds__(32) AttentionSplitKernel(const AttentionArgs args) {}
+template <typename Attention>
+__global__ void __launch_bounds__(32) AttentionHopperKernel(const AttentionArgs args) {}
 #endif
 
-template <typename T, int kHead>
-void LaunchAttentionWgmma(const AttentionArgs& args, int blocks, cudaStream_t stream) {
-  using Kernel = AttentionWgmma<T, kHead>;
-  const int64_t items = static_cast<int64_t>(args.num_tiles) * args.num_heads;
-  const unsigned grid = static_cast<unsigned>(items < blocks ? items : blocks);
+template <typename Attention>
+void LaunchAttentionHopper(const AttentionArgs& args, int64_t blocks, cudaStream_t stream) {
   // An error is found by LaunchStatus, as after any launch.
-  LaunchDependent(AttentionWgmmaKernel<T, kHead>, grid, Kernel::kThreads, 1, Kernel::kSharedBytes, stream, args);
+  LaunchDependent(AttentionHopperKernel<Attention>, static_cast<unsigned>(blocks), Attention::kThreads, 1,
+                  Attention::kSharedBytes, stream, args);
+}
+
+template <template <typename, int> class Attention, int kHead>
+void LaunchAttentionHopper(const AttentionArgs& args, int dtype, int64_t blocks, cudaStream_t stream) {
+  const auto launch = dtype == FASTBERT_FLOAT16 ? LaunchAttentionHopper<Attention<__half, kHead>>
+                                                : LaunchAttentionHopper<Attention<__nv_bfloat16, kHead>>;
+  launch(args, blocks, stream);
 }
 
 template <int kHead>
 void LaunchAttentionWgmma(const AttentionArgs& args, int dtype, int blocks, cudaStream_t stream) {
-  if (dtype == FASTBERT_FLOAT16) {
-    LaunchAttentionWgmma<__half, kHead>(args, blocks, stream);
-  } else {
-    LaunchAttentionWgmma<__nv_bfloat16, kHead>(args, blocks, stream);
-  }
-}
-
-template <typename T, int kHead>
-void LaunchAttentionSplit(const AttentionArgs& args, cudaStream_t stream) {
-  using Kernel = AttentionSplit<T, kHead>;
-  LaunchDependent(AttentionSplitKernel<T, kHead>, args.num_tiles * args.num_heads, Kernel::kThreads, 1, Kernel::kSharedBytes,
-                  stream, args);
+  const int64_t items = static_cast<int64_t>(args.num_tiles) * args.num_heads;
+  LaunchAttentionHopper<AttentionWgmma, kHead>(args, dtype, items < blocks ? items : blocks, stream);
 }
 
 template <int kHead>
 void LaunchAttentionSplit(const AttentionArgs& args, int dtype, cudaStream_t stream) {
-  if (dtype == FASTBERT_FLOAT16) {
-    LaunchAttentionSplit<__half, kHead>(args, stream);
-  } else {
-    LaunchAttentionSplit<__nv_bfloat16, kHead>(args, stream);
-  }
+  LaunchAttentionHopper<AttentionSplit, kHead>(args, dtype, static_cast<int64_t>(args.num_tiles) * args.num_heads, stream);
 }
 
 // Allows the kernels their shared memory; how many blocks of the first the current device runs side by side, or 0 where there is no
@@ -74,13 +54,13 @@ void LaunchAttentionSplit(const AttentionArgs& args, int dtype, cudaStream_t str
 template <typename T, int kHead>
 int PrepareAttentionWgmma() {
   using Kernel = AttentionWgmma<T, kHead>;
-  const auto kernel = AttentionWgmmaKernel<T, kHead>;
+  const auto kernel = AttentionHopperKernel<Kernel>;
   cudaFuncAttributes attributes;
   int device = 0, multiprocessors = 0, blocks = 0;
   const bool usable =
       cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess && attributes.maxThreadsPerBlock >= Kernel::kThreads &&
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Kernel::kSharedBytes) == cudaSuccess &&
-      cudaFuncSetAttribute(AttentionSplitKernel<T, kHead>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+      cudaFuncSetAttribute(AttentionHopperKernel<AttentionSplit<T, kHead>>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            AttentionSplit<T, kHead>::kSharedBytes) == cudaSuccess &&
       cudaGetDevice(&device) == cudaSuccess &&
       cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) == cudaSuccess &&

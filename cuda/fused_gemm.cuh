@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   } else {
     TakeRegisters<Tile::kRegisters>();
     WaitForPreviousKernel();
-    const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128 - 1, 0);  // tells the compiler that it is one for a warp
+    const int group = UniformInWarp(threadIdx.x / 128 - 1);
     const bool leader = threadIdx.x % 128 == 0;
     // Releases a stage to both blocks' copying threads.
     const auto release = [&](int s) {

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "cuda/fused_gemm.h"
+#include "cuda/mma.cuh"
 #include "cuda/quantized.cuh"
 #include "cuda/vector.cuh"
 
@@ -133,12 +134,6 @@ __device__ __forceinline__ void FinishRows(const FusedGemmArgs& p, const FusedGe
       }
     }
   }
-}
-
-// Sum over the four threads that have a row of the accumulators.
-__device__ __forceinline__ float QuadSum(float x) {
-  x += __shfl_xor_sync(0xffffffffu, x, 1);
-  return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
 // The residual as FinishSum reads it: what this thread needs for the g-th 32 columns, for g = 0, 1, ..., two of them ahead.

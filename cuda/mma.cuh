@@ -71,8 +71,18 @@ __device__ __forceinline__ void MmaTf32(float (&d)[4], const uint32_t (&a)[4], u
 #endif
 }
 
-// Stores four 8x8 matrices of 16-bit elements, each as Mma leaves it: lane l gives the shared-memory address of row l % 8 of matrix l / 8.
-// Only for sm_90 and newer.
+// Over the four threads that have a row of d.
+__device__ __forceinline__ float QuadSum(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 1);
+  return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+__device__ __forceinline__ float QuadMax(float x) {
+  x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+  return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+// Stores four 8x8 matrices of 16-bit elements, each as Mma leaves it: lane l gives the shared-memory address of row l % 8 of matrix
+// l / 8. Only for sm_90 and newer.
 __device__ __forceinline__ void StoreMatrices(uint32_t row, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(a), "r"(b), "r"(c), "r"(d)

@@ -18,8 +18,7 @@ __device__ __forceinline__ void OnlineSoftmax(float scale, float (&s)[kKeyGroups
     float new_max = max[r];
 #pragma unroll
     for (int n = 0; n < kKeyGroups; ++n) new_max = fmaxf(new_max, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
-    new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, 1));
-    new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, 2));
+    new_max = QuadMax(new_max);
     const float correction = Exp2((max[r] - new_max) * scale);
     max[r] = new_max;
     sum[r] *= correction;

@@ -30,6 +30,15 @@ __device__ __forceinline__ uint64_t WgmmaTile(uint32_t tile) {
 // The same, `bytes` (a multiple of 16) further on.
 __device__ __forceinline__ uint64_t WgmmaAdvance(uint64_t tile, int bytes) { return tile + (bytes >> 4); }
 
+// x, which is the same in all lanes of a warp: so the compiler knows it, too.
+template <typename V>
+__device__ __forceinline__ V UniformInWarp(V x) {
+  return __shfl_sync(0xffffffffu, x, 0);
+}
+
+// All warps of the block's warpgroup number `group`, which must be below 15.
+__device__ __forceinline__ void SyncWarpgroup(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+
 __device__ __forceinline__ void WgmmaFence() {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
