@@ -1,12 +1,14 @@
 // What a thread of fused_gemm.cuh does with its part of a tile: eight results side by side in two rows of every 64 rows and 32
-// columns (see MakePermutedTileMap), so that everything is read and stored in whole 32-byte sectors without a detour
-// through shared memory.
+// columns (see MakePermutedTileMap). They go through boxes in shared memory, from where the copy engine stores them: stores of
+// their own held up the products twice as long.
 #ifndef TF_FASTBERT_CUDA_FUSED_GEMM_EPILOGUE_CUH_
 #define TF_FASTBERT_CUDA_FUSED_GEMM_EPILOGUE_CUH_
 
 #include <type_traits>
 
 #include "cuda/fused_gemm.h"
+#include "cuda/fused_gemm_kernels.h"
+#include "cuda/hopper.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/quantized.cuh"
 #include "cuda/vector.cuh"
@@ -97,27 +99,34 @@ __device__ __forceinline__ int ThreadAgain() {
   return thread;
 }
 
-// d: kBlocks times 64 rows. row, column: of the output, where the tile (of this warpgroup, and of all) begins. Columns and rows that
-// the output lacks are computed too, but not stored: a branch for each would keep the compiler from mixing their instructions.
-template <typename T, int kN, int kBlocks, FusedActivation kActivation>
+// This thread's eight columns in one of a box's rows.
+__device__ __forceinline__ char* InBox(char* box, int row, int lane) { return box + row * (kResultColumns * 2) + lane * 2; }
+
+// A box of a warp's 16 rows, which all its threads have written, to (column, row).
+__device__ __forceinline__ void StoreWarpBox(const CUtensorMap* output, const char* box, int column, int row) {
+  if (threadIdx.x % 32 == 0) StoreTile(output, SharedAddress(box), column, row);
+}
+
+// d: kBlocks times 64 rows; row, column: of the output, where they begin. box_of(g): where this warp puts 16 rows of the g-th 32 columns. What
+// the output lacks is computed too, and left out by the copy engine.
+//
+// The second block of rows runs through the same instructions, in the first one's registers: what the loop unrolled adds to the code is
+// fetched anew in each layer.
+template <typename T, int kN, int kBlocks, FusedActivation kActivation, typename BoxOf>
 __device__ __forceinline__ void FinishRows(const FusedGemmArgs& p, const FusedGemmParameters& parameters,
-                                           const uint32_t (&d)[kBlocks][kN / 2], int row, int column) {
+                                           uint32_t (&d)[kBlocks][kN / 2], const BoxOf& box_of, const CUtensorMap* output,
+                                           int row, int column) {
   const int thread = ThreadAgain();
-  const int lane = thread % 4 * 8;
-  const int first = thread % 128 / 32 * 16 + thread % 32 / 4;
-  const int columns = p.n - column;
-#pragma unroll
+  const int lane = thread % 4 * 8, in_warp = thread % 32 / 4;
+  const int first = thread % 128 / 32 * 16;
+#pragma unroll 1
   for (int b = 0; b < kBlocks; ++b) {
     float2 normal[2];
-    T* output[2];
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int r = first + b * 64 + h * 8;
-      normal[h] = parameters.rows[r];
-      output[h] = row + r < p.rows ? static_cast<T*>(p.output) + static_cast<int64_t>(row + r) * p.n + column + lane : nullptr;
-    }
+    for (int h = 0; h < 2; ++h) normal[h] = parameters.rows[first + b * 64 + in_warp + h * 8];
 #pragma unroll
-    for (int g = 0; g < kN / 32; ++g) {
+    for (int g = 0; g < kN / kResultColumns; ++g) {
+      char* const box = box_of(g);
       float add[8], factor[8];
       LoadFloats(parameters.add + lane + g * 32, add);
       LoadFloats(parameters.factor + lane + g * 32, factor);
@@ -126,105 +135,86 @@ __device__ __forceinline__ void FinishRows(const FusedGemmArgs& p, const FusedGe
         float v[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          const float product = __uint_as_float(d[b][g * 16 + i / 2 * 4 + h * 2 + i % 2]);
+          const float product = __uint_as_float(d[0][g * 16 + i / 2 * 4 + h * 2 + i % 2]);
           v[i] = fmaf(product, normal[h].x, fmaf(factor[i], normal[h].y, add[i]));
         }
-        const uint4 bits = Activate<T, kActivation>(p.activation, v);
-        if (output[h] != nullptr && g * 32 < columns) *reinterpret_cast<uint4*>(output[h] + g * 32) = bits;
+        *reinterpret_cast<uint4*>(InBox(box, in_warp + h * 8, lane)) = Activate<T, kActivation>(p.activation, v);
       }
+      FenceForWgmma();  // for the copy engine
+      __syncwarp();
+      StoreWarpBox(output, box, column + g * kResultColumns, row + b * 64 + first);
+    }
+    if constexpr (kBlocks == 2) {
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) d[0][i] = d[1][i];
     }
   }
 }
 
-// The residual as FinishSum reads it: what this thread needs for the g-th 32 columns, for g = 0, 1, ..., two of them ahead.
-template <typename T, int kN>
-struct ResidualAhead {
-  static constexpr int kAhead = 2;
-  uint4 bits[kAhead][2];
-  const T* from[2];
-  int columns;
-
-  __device__ __forceinline__ void Start(const FusedGemmArgs& p, int row, int column) {
-    columns = p.n - column;
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int r = row + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + h * 8;
-      from[h] =
-          r < p.rows ? static_cast<const T*>(p.residual) + static_cast<int64_t>(r) * p.n + column + threadIdx.x % 4 * 8 : nullptr;
-    }
-#pragma unroll
-    for (int g = 0; g < kAhead; ++g) Load(g);
-  }
-
-  __device__ __forceinline__ void Load(int g) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      uint4 loaded = {0, 0, 0, 0};
-      if (from[h] != nullptr && g * 32 < columns) loaded = *reinterpret_cast<const uint4*>(from[h] + g * 32);
-      bits[g % kAhead][h] = loaded;
-    }
-  }
-};
-
-// The same for one block, 64 columns at a time: their sum and then their deviations are summed over the four threads that share a row.
-template <typename T, int kN>
-__device__ __forceinline__ void FinishSum(const FusedGemmArgs& p, const FusedGemmParameters& parameters,
-                                          ResidualAhead<T, kN>& residual, uint32_t (&d)[kN / 2], int row, int column) {
-  static_assert(kN % kStatisticsColumns == 0, "");
+// The same, 64 columns at a time: their sum and then their deviations are summed over the four threads that share a row. The boxes
+// hold the residual.
+template <typename T, int kN, typename BoxOf>
+__device__ __forceinline__ void FinishSum(const FusedGemmArgs& p, const FusedGemmParameters& parameters, uint32_t (&d)[kN / 2],
+                                          const BoxOf& box_of, const CUtensorMap* output, int row, int column) {
   const int thread = ThreadAgain();
   const int lane = thread % 4 * 8;
-  const int first = thread % 128 / 32 * 16 + thread % 32 / 4;
-  const int columns = p.n - column;
+  const int in_warp = thread % 32 / 4, first = thread % 128 / 32 * 16 + in_warp;
   float2 normal[2];
-  T* output[2];
   RowStatistics* statistics[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int r = row + first + h * 8;
     normal[h] = parameters.rows[first + h * 8];
-    output[h] = r < p.rows ? static_cast<T*>(p.output) + static_cast<int64_t>(r) * p.n + column + lane : nullptr;
-    statistics[h] = p.output_statistics + static_cast<int64_t>(r) * (p.n / kStatisticsColumns) + column / kStatisticsColumns;
+    statistics[h] = thread % 4 == 0 && r < p.rows
+                        ? p.output_statistics + static_cast<int64_t>(r) * (p.n / kStatisticsColumns) + column / kStatisticsColumns
+                        : nullptr;
   }
 #pragma unroll
   for (int c = 0; c < kN / 64; ++c) {
-    const bool inside = c * 64 < columns;
-    float sum[2];
+    char* box[2];
+    float sum[2] = {0.0f, 0.0f};
 #pragma unroll
-    for (int g = 2 * c; g < 2 * c + 2; ++g) {
+    for (int j = 0; j < 2; ++j) {
+      const int g = 2 * c + j;
+      box[j] = box_of(g);
       float add[8], factor[8];
       LoadFloats(parameters.add + lane + g * 32, add);
       LoadFloats(parameters.factor + lane + g * 32, factor);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const T* values = reinterpret_cast<const T*>(&residual.bits[g % residual.kAhead][h]);
-        float part = 0.0f;
+        const uint4 bits = *reinterpret_cast<const uint4*>(InBox(box[j], in_warp + h * 8, lane));
+        const T* const values = reinterpret_cast<const T*>(&bits);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           uint32_t& at = d[g * 16 + i / 2 * 4 + h * 2 + i % 2];
           const float x = fmaf(fmaf(ToFloat(values[i]), normal[h].x, normal[h].y), factor[i], __uint_as_float(at) + add[i]);
           at = __float_as_uint(x);
-          part += x;
+          sum[h] += x;
         }
-        sum[h] = g % 2 == 0 ? part : sum[h] + part;
       }
-      if (g + residual.kAhead < kN / 32) residual.Load(g + residual.kAhead);
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const float mean = QuadSum(sum[h]) / kStatisticsColumns;
       float squares = 0.0f;
 #pragma unroll
-      for (int g = 2 * c; g < 2 * c + 2; ++g) {
+      for (int j = 0; j < 2; ++j) {
         float v[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          v[i] = __uint_as_float(d[g * 16 + i / 2 * 4 + h * 2 + i % 2]);
+          v[i] = __uint_as_float(d[(2 * c + j) * 16 + i / 2 * 4 + h * 2 + i % 2]);
           squares = fmaf(v[i] - mean, v[i] - mean, squares);
         }
-        if (output[h] != nullptr && inside) StoreVector(output[h] + g * 32, v);
+        StoreVector(reinterpret_cast<T*>(InBox(box[j], in_warp + h * 8, lane)), v);
       }
       squares = QuadSum(squares);
-      if (thread % 4 == 0 && output[h] != nullptr && inside) statistics[h][c] = {mean, squares};
+      if (statistics[h] != nullptr && column + c * 64 < p.n) statistics[h][c] = {mean, squares};
+    }
+    FenceForWgmma();  // for the copy engine
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      StoreWarpBox(output, box[j], column + c * 64 + j * kResultColumns, row + first - in_warp);
     }
   }
 }

@@ -3,9 +3,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchFusedSumBFloat16(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight,
-                                   const FusedGemmArgs& args, int blocks, cudaStream_t stream) {
-  return LaunchFusedTileOf<__nv_bfloat16, FusedGemmKind::kSum>(tile, input, weight, args, blocks, stream);
+cudaError_t LaunchFusedSumBFloat16(FusedGemmTileKind tile, const FusedGemmMaps& maps, const FusedGemmArgs& args, int blocks,
+                                   cudaStream_t stream) {
+  return LaunchFusedTileOf<__nv_bfloat16, FusedGemmKind::kSum>(tile, maps, args, blocks, stream);
 }
 
 }  // namespace cuda

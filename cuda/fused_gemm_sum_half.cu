@@ -3,9 +3,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchFusedSumHalf(FusedGemmTileKind tile, const CUtensorMap& input, const CUtensorMap& weight,
-                               const FusedGemmArgs& args, int blocks, cudaStream_t stream) {
-  return LaunchFusedTileOf<__half, FusedGemmKind::kSum>(tile, input, weight, args, blocks, stream);
+cudaError_t LaunchFusedSumHalf(FusedGemmTileKind tile, const FusedGemmMaps& maps, const FusedGemmArgs& args, int blocks,
+                               cudaStream_t stream) {
+  return LaunchFusedTileOf<__half, FusedGemmKind::kSum>(tile, maps, args, blocks, stream);
 }
 
 }  // namespace cuda

@@ -8,10 +8,9 @@ namespace tf_fastbert {
 namespace cuda {
 namespace {
 
-// Measured on an H100 with BERT-base: between the two ranges cuBLASLt's products and LayerNorms of their own are faster, and above.
-// In the second range they are too once their algorithms have been timed, by 3 to 4 %.
-constexpr int64_t kMaxFewRows = 512;
-constexpr int64_t kMinLargeRows = 2048, kMaxLargeRows = 12288;
+// Measured on an H100 with BERT-base: between these cuBLASLt's products and LayerNorms of their own are faster; above, only once their
+// algorithms have been timed.
+constexpr int64_t kMaxFewRows = 512, kMinLargeRows = 2048;
 
 // Up to how many rows the products are those of fused_gemm_small.h; beyond, of fused_gemm_large.h.
 constexpr int64_t kSmallRows = 1024;
@@ -69,7 +68,7 @@ bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& d) {
 }
 
 bool FusedLayersPay(int64_t rows, bool tuned) {
-  return rows <= kMaxFewRows || (!tuned && rows >= kMinLargeRows && rows <= kMaxLargeRows);
+  return rows <= kMaxFewRows || (!tuned && rows >= kMinLargeRows);
 }
 
 Status RunFusedLayers(const FusedPass& pass) {

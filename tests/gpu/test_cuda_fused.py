@@ -97,6 +97,20 @@ def test_row_counts_around_which_the_kernels_change(dtype, heads: int, inner: in
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("heads", "rows"),
+    [(12, 2049), (12, 4100), (12, 6144), (12, 6129), (12, 8192), (12, 12300), (16, 2300), (16, 6145), (7, 9000), (2, 5000)],
+)
+def test_tiles_of_many_rows(dtype, heads: int, rows: int) -> None:
+    """One to many tiles a block, of all sizes, cut and whole; 7 heads: stages for results close behind those filled early."""
+    config = EncoderConfig(2, heads, 64, 256 * heads, dtype=dtype)
+    generator = torch.Generator(device="cuda").manual_seed(rows)
+    seq_len = -(-rows // 40)
+    inputs = torch.randn(40, seq_len, config.hidden_size, generator=generator, device="cuda").to(dtype)
+    check_like_stock(config, random_layers(config, generator), inputs, [seq_len] * 39 + [rows - seq_len * 39])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gammas_and_betas_far_from_one_and_zero(dtype) -> None:
     config = dataclasses.replace(SMALL, num_layers=3, num_heads=12, dtype=dtype)
     generator = torch.Generator(device="cuda").manual_seed(1)
@@ -167,7 +181,7 @@ def test_all_layers_as_output_change_no_bit_of_the_last() -> None:
         assert torch.equal(got[n - 1], run(one, layers[:n], inputs, lengths))
 
 
-@pytest.mark.parametrize("rows, before, after", [(192, "fused", "fused"), (2048, "fused", "layers"), (12800, "layers", "layers")])
+@pytest.mark.parametrize("rows, before, after", [(192, "fused", "fused"), (2048, "fused", "layers"), (12800, "fused", "layers")])
 def test_many_rows_are_fused_unless_their_products_are_tuned(rows: int, before: str, after: str) -> None:
     config = dataclasses.replace(SMALL, num_layers=1)
     generator = torch.Generator(device="cuda").manual_seed(5)
