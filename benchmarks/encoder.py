@@ -8,7 +8,7 @@
 Every implementation's output is compared with a float64 encoder before it is timed, and the outputs with each other. Lengths
 are spread evenly from S / 8 to S - S / 8 (S / 2 if there is one sequence), so about half of a padded batch is padding, or they
 are a sample of --lengths_file's; T is the number of valid tokens. Times are medians by CUDA events; inside TensorFlow and JAX, of a
-loop on the device.
+call more in a loop on the device.
 
 A family of peers is a process of its own; --python gives it an interpreter (virtual environment) of its own. What is not
 installed is listed as such. The floor is the larger of operations over the rate of an 8192^3 product and of bytes (weights,

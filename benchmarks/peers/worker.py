@@ -75,7 +75,7 @@ class Family:
 
 
 def wall_ms(run: Callable[[], Any], seconds: float = 0.25) -> float:
-    """Median wall time of run(), which must wait for its result: for the CPU, and for loops inside of a framework."""
+    """Median wall time of run(), which must wait for its result: for the CPU."""
     run()
     times: list[float] = []
     begin = time.perf_counter()
@@ -86,14 +86,36 @@ def wall_ms(run: Callable[[], Any], seconds: float = 0.25) -> float:
     return statistics.median(times)
 
 
-def looped_ms(loop: Callable[[int], Any], milliseconds: float = 60.0) -> float:
-    """Time of one call inside loop(n), which makes n calls on the device and waits for them; n is chosen to take that long."""
+def loop_times(loop: Callable[[int], Any], milliseconds: float = 60.0) -> tuple[float, float]:
+    """Milliseconds of one more call inside loop(n), which makes n calls on the device and waits for them, and those of starting it.
+
+    A framework needs a millisecond or more to start a loop with a model's weights and to bring its result back, which is no call's
+    time: so a long and a short loop take turns, and the difference counts. n is chosen to make it `milliseconds`.
+    """
     loop(1)
     begin = time.perf_counter()
     loop(1)
     estimate = 1e3 * (time.perf_counter() - begin)
-    count = int(min(200, max(1, milliseconds / estimate)))
-    return wall_ms(lambda: loop(count)) / count
+    more = int(min(200, max(1, milliseconds / estimate)))
+    few = (more + 3) // 4
+    short, difference = [], []
+    begin = time.perf_counter()
+    while len(short) < 5 or (time.perf_counter() - begin < 0.4 and len(short) < 100):
+        start = time.perf_counter()
+        loop(few)
+        middle = time.perf_counter()
+        loop(few + more)
+        end = time.perf_counter()
+        short.append(1e3 * (middle - start))
+        difference.append(1e3 * (end - middle - (middle - start)))
+    # Above zero even where another program's work was longer than the loops.
+    call = max(statistics.median(difference) / more, 1e-6)
+    return call, max(0.0, statistics.median(short) - few * call)
+
+
+def looped_ms(loop: Callable[[int], Any], milliseconds: float = 60.0) -> float:
+    """Milliseconds of one call inside a loop on the device; see loop_times."""
+    return loop_times(loop, milliseconds)[0]
 
 
 def _measure(case: Case, row: Row, candidate: Candidate, output_file: str) -> dict[str, Any]:
