@@ -139,10 +139,11 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       parity ^= 1;
     }
   };
-  // Before which step the stages for results come: with a residual, which takes a while, early enough; but behind them nothing can be
-  // copied ahead, so only in the last tile, and not among the stages that are filled before the kernel before has ended.
+  // Before which step the stages for results come. A residual takes a while, so it is asked for two steps early if there are stages
+  // enough for these steps all the same; but behind it nothing can be copied ahead, so only in the last tile, and not among the
+  // stages that are filled before the kernel before has ended.
   const auto results_before = [&](int tile) {
-    return kSum && tile + stride >= tiles && steps - 2 >= kStages ? steps - 2 : steps;
+    return kSum && kStages > 4 && tile + stride >= tiles && steps - 2 >= kStages ? steps - 2 : steps;
   };
   if (threadIdx.x < 128) {
     GiveRegisters<Tile::kCopyRegisters>();
