@@ -67,6 +67,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="one length a line: each batch's lengths are a sample of these, cut to its S; also prints examples a second",
     )
+    parser.add_argument(
+        "--bursts",
+        action="store_true",
+        help="also time five calls after 20 ms of rest, in turns (ours through the C ABI, torch as graphs, ONNX Runtime): a GPU that"
+        " has been busy for longer may be at its power limit, and slower",
+    )
     parser.add_argument("--padded", action="store_true", help="also time ours with padding kept")
     parser.add_argument("--no_tune", dest="tune", action="store_false", help="do not also time ours after tuning the products")
     parser.add_argument(
@@ -206,7 +212,7 @@ def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was measured until then is reported
     families = [f for f in FAMILIES if f in args.peers or any(CHEAP.get(peer) == f for peer in args.peers)]
-    options = {"padded": args.padded, "tune": args.tune, "quantization": args.quantization}
+    options = {"padded": args.padded, "tune": args.tune, "bursts": args.bursts, "quantization": args.quantization}
     options |= {family: "all" if family in args.peers else "part" for family in CHEAP.values()}
     args.out.mkdir(parents=True, exist_ok=True)
     options["live"] = str(args.out.resolve() / "encoder_live.jsonl")

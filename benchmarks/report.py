@@ -73,6 +73,19 @@ class Report:
         """(name, mode, padded) of each implementation that was timed at all, in the order in which they came."""
         return list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in self.results if "milliseconds" in r))
 
+    def _bursts(self) -> list[str]:
+        """A table of its own: they are no times of a call among many, which the other columns are."""
+        timed = [r for r in self.results if "burst_milliseconds" in r]
+        if not timed:
+            return []
+        columns = list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in timed))
+        head = ["B", "S", *(_title(*column) for column in columns)]
+        lines = ["", "Five calls after a rest of 20 ms, in turns:", "", "| " + " | ".join(head) + " |", "|--" * len(head) + "|"]
+        for row in self.rows:
+            times = {(r["name"], r["mode"], r["padded"]): r["burst_milliseconds"] for r in timed if tuple(r["row"]) == tuple(row)}
+            lines.append("| " + " | ".join([*map(str, row), *(_number(times.get(column)) for column in columns)]) + " |")
+        return lines
+
     def markdown(self) -> str:
         """Milliseconds by row and implementation, then why something is missing, then how far the outputs lie apart."""
         columns = self.columns()
@@ -94,6 +107,7 @@ class Report:
                 ratio = _ratio(self.best(row, True, True), self.best(row, False, True))
                 cells += [_number(self.floor_ms(row, padded=True)), ratio]
             lines.append("| " + " | ".join(cells) + " |")
+        lines += self._bursts()
         lines += ["", *(f"- {note}" for note in [*self.notes, *self._examples(), *self._missing(), *self._errors()])]
         return "\n".join(lines)
 

@@ -73,7 +73,7 @@ class _Ours:
                     run()
                 return to_float32(encoder.output(batch))
 
-            return Prepared(output, lambda: self.gpu.median_ms(run))
+            return Prepared(output, lambda: self.gpu.median_ms(run), lambda: self.gpu.burst_ms(run))
 
         mode = ("CUDA graph" if graph else "calls") + (", tuned" if tuned else "") + (", layers" if kernels == "layers" else "")
         if quantization == "none":

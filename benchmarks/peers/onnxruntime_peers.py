@@ -148,7 +148,7 @@ class _OnnxRuntime:
                 return result.numpy().astype(np.float32)
 
             # `values` must outlive the binding's use.
-            return Prepared(output, lambda values=values: self.gpu.median_ms(run))
+            return Prepared(output, lambda values=values: self.gpu.median_ms(run), lambda values=values: self.gpu.burst_ms(run))
 
         return Candidate("ORT packed" if packed else "ORT", mode, not packed, prepare)
 

@@ -7,6 +7,7 @@ torch.compile gets one layer, with its weights as arguments: the same kernels as
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -73,22 +74,31 @@ class _Torch:
         prepared["qkv_bias"] = torch.cat([prepared.pop(f"{n}_bias") for n in names])
         return prepared
 
+    def _event_ms(self, run: Callable[[], Any], calls: int = 5) -> float:
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(calls):
+            run()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / calls
+
     def _median_ms(self, run: Callable[[], Any]) -> float:
         if not self.gpu:
             return wall_ms(run)
+        self._event_ms(run, 3)
+        rounds = max(7, min(60, int(250 / (5 * self._event_ms(run)))))
+        return statistics.median(self._event_ms(run) for _ in range(rounds))
 
-        def event_ms(calls: int) -> float:
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            for _ in range(calls):
-                run()
-            end.record()
-            end.synchronize()
-            return begin.elapsed_time(end) / calls
-
-        event_ms(3)
-        rounds = max(7, min(60, int(250 / (5 * event_ms(5)))))
-        return statistics.median(event_ms(5) for _ in range(rounds))
+    def _burst_ms(self, run: Callable[[], Any]) -> float:
+        """As tf_fastbert.cuda.driver.Gpu.burst_ms."""
+        times = []
+        for _ in range(11):
+            torch.cuda.synchronize()
+            time.sleep(0.02)
+            run()
+            times.append(self._event_ms(run))
+        return statistics.median(times)
 
     def candidate(self, name: str, packed: bool, compiled: bool, graph: bool) -> Candidate:
         """mode: "eager" or "compiled", and ", CUDA graph"."""
@@ -133,7 +143,7 @@ class _Torch:
                 captured.replay()
                 return result.float().cpu().numpy()
 
-            return Prepared(output, lambda: self._median_ms(captured.replay))
+            return Prepared(output, lambda: self._median_ms(captured.replay), lambda: self._burst_ms(captured.replay))
 
         mode = ("compiled" if compiled else "eager") + (", CUDA graph" if graph and self.gpu else "")
         return Candidate(name, mode, not packed, prepare)

@@ -40,11 +40,13 @@ def require_gpu_build(uses_gpu: bool, name: str) -> None:
 class Prepared:
     """An implementation ready for one row.
 
-    output: computes and returns [B, S, H] or, without padding, [T, H], as float32. milliseconds: the median of one call.
+    output: computes and returns [B, S, H] or, without padding, [T, H], as float32. milliseconds: the median of one call among many;
+    burst_milliseconds: the same of a few calls after a rest, where that can be told apart.
     """
 
     output: Callable[[], np.ndarray]
     milliseconds: Callable[[], float]
+    burst_milliseconds: Callable[[], float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +129,10 @@ def _measure(case: Case, row: Row, candidate: Candidate, output_file: str) -> di
         result = {"relative_error": error, "output": output_file}
         if not error < (candidate.limit or LIMITS[case.dtype]):
             return {**result, "not_timed": f"its output differs from the reference by {error:.1e}"}
-        return {**result, "milliseconds": prepared.milliseconds()}
+        result["milliseconds"] = prepared.milliseconds()
+        if case.options.get("bursts") and prepared.burst_milliseconds is not None:
+            result["burst_milliseconds"] = prepared.burst_milliseconds()
+        return result
     except NotApplicable as reason:
         return {"not_timed": str(reason)}
     except Exception as error:  # whatever a peer raises is its result; the other ones go on

@@ -53,6 +53,16 @@ def test_table(report: Report) -> None:
     assert "- outputs against each other: at most 2.0e-03 apart" in lines
 
 
+def test_bursts_are_a_table_of_their_own(report: Report) -> None:
+    assert "Five calls" not in report.markdown()
+    report.results[1]["burst_milliseconds"] = 0.31
+    report.results[3]["burst_milliseconds"] = 0.5
+    lines = report.markdown().splitlines()
+    head = lines.index("| B | S | ours, CUDA graph | torch packed, compiled, CUDA graph |")
+    assert "Five calls" in lines[head - 2] and lines[head + 2 : head + 4] == ["| 8 | 128 | 0.310 | 0.500 |", "| 1 | 32 | - | - |"]
+    assert report.best((8, 128), ours=True)["milliseconds"] == 0.36
+
+
 def test_given_lengths_count_in_work_and_give_examples_a_second(report: Report) -> None:
     given = dataclasses.replace(report, lengths={(8, 128): [10] * 8})
     lines = given.markdown().splitlines()
