@@ -14,13 +14,16 @@ namespace cuda {
 
 enum class QuantizedType { kInt8, kE4M3 };
 
-// Widths of the tile of the result that a block computes (its height is 128).
-constexpr int kGemmTileWidths[] = {96, 128, 192};
-constexpr int kNumGemmTileWidths = 3;
+// Tiles of the result that a block computes.
+struct GemmTileShape {
+  int rows, columns;
+};
+constexpr GemmTileShape kGemmTiles[] = {{128, 96}, {128, 128}, {128, 192}, {192, 192}};
+constexpr int kNumGemmTiles = 4;
 
 // A weight as the products read it: [n, k] 8-bit values, k contiguous, rows in the order of QuantizedWeightRow.
 struct QuantizedWeight {
-  CUtensorMap map[kNumGemmTileWidths];  // one for each tile width
+  CUtensorMap map[kNumGemmTiles];  // one for each tile
   int n = 0, k = 0;
   const float* scale = nullptr;  // device, [n]: what a unit of the accumulator is worth
   const float* bias = nullptr;   // device, [n]
@@ -54,7 +57,7 @@ struct QuantizedGemmArgs {
 };
 
 // output = f(scale * (input weight') + bias). dtype: of an output that is not quantized, FASTBERT_FLOAT16 or FASTBERT_BFLOAT16.
-// tile: index into kGemmTileWidths, or -1 for the one that should be fastest on num_processors multiprocessors.
+// tile: index into kGemmTiles, or -1 for the one that should be fastest on num_processors multiprocessors.
 Status LaunchQuantizedGemm(QuantizedType type, const QuantizedInput& input, const QuantizedWeight& weight,
                            const QuantizedGemmArgs& args, int dtype, int tile, int num_processors, cudaStream_t stream);
 

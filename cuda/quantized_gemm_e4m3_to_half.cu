@@ -3,9 +3,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchE4M3GemmToHalf(int width, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
+cudaError_t LaunchE4M3GemmToHalf(int tile, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
                                  const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
-  return LaunchTileOf<E4M3, __half>(width, input, weight, output, problem, blocks, stream);
+  return LaunchTileOf<E4M3, __half>(tile, input, weight, output, problem, blocks, stream);
 }
 
 }  // namespace cuda

@@ -1,8 +1,9 @@
 // What happens to the accumulators of quantized_gemm.cuh: scale and bias, activation, rounding, and the way to memory.
 //
-// A warp has 16 rows of each half of the tile. It writes them, eight columns a thread, to a box in shared memory that the copy engine
-// stores while the warp goes on with the next box: stores of its own, 16 or 8 bytes in eight rows at a time, took longer than the
-// products. The engine also leaves out what lies beyond the matrix, so nothing here asks where it ends.
+// A warp has 16 rows of each block of 64 that its warpgroup has. It writes them, eight columns a thread, to a box in shared
+// memory that the copy engine stores while the warp goes on with the next box: stores of its own, 16 or 8 bytes in eight rows at
+// a time, took longer than the products. The engine also leaves out what lies beyond the matrix, so nothing here asks where it
+// ends.
 #ifndef TF_FASTBERT_CUDA_QUANTIZED_GEMM_EPILOGUE_CUH_
 #define TF_FASTBERT_CUDA_QUANTIZED_GEMM_EPILOGUE_CUH_
 
@@ -17,10 +18,12 @@ namespace tf_fastbert {
 namespace cuda {
 
 // What the copy engine stores at a time.
-template <typename Out, int kN>
+template <typename Out, int kTile>
 struct ResultBox {
+  using Value = Out;
+  static constexpr int kN = kGemmTiles[kTile].columns;
   static constexpr int kRows = kResultBoxRows;
-  static constexpr int kColumns = ResultBoxColumns(kN, sizeof(Out));
+  static constexpr int kColumns = ResultBoxColumns(kGemmTiles[kTile], sizeof(Out));
   static constexpr int kBytes = kRows * kColumns * sizeof(Out);
   static_assert(kColumns % 32 == 0 && kN % kColumns == 0 && kBytes % 128 == 0, "boxes divide the tile, and begin at 128 bytes");
 };
@@ -65,23 +68,26 @@ __device__ __forceinline__ uint2 ActivateAndQuantize(const float (&v)[8], const 
   return Quantizer<Format>::Pack8(y);
 }
 
-// parameters: scale[kN], then bias[kN] of the tile, in shared memory: loading them here from global memory made the epilogue two or
-// three times as long. row, column: of the warp's first result; boxes: two for this warp, taken in turns.
+// d: kBlocks times 64 rows. parameters: scale[kN], then bias[kN] of the tile, in shared memory: loading them here from global
+// memory made the epilogue two or three times as long. row, column: of the warp's first result; boxes: two for this warp, taken
+// in turns.
 //
-// The second half of the rows runs through the same instructions, in the first half's registers: between two other kernels they are not
-// in the instruction cache, and fetching them takes as long as executing them.
-template <typename Format, typename Out, int kN, QuantizedActivation kActivation>
+// A second block runs through the same instructions, in the first one's registers: between two other kernels they are not in the
+// instruction cache, and fetching them takes as long as executing them.
+template <typename Format, typename Box, int kBlocks, QuantizedActivation kActivation>
 __device__ __forceinline__ void StoreActivated(const QuantizedGemmProblem& p, const CUtensorMap* output, const float* parameters,
-                                               uint32_t (&d)[2][kN / 2], char* boxes, int row, int column) {
-  using Box = ResultBox<Out, kN>;
+                                               uint32_t (&d)[kBlocks][Box::kN / 2], char* boxes, int row, int column) {
+  using Out = typename Box::Value;
+  constexpr int kN = Box::kN;
   constexpr int kParts = kN / Box::kColumns;
   const int lane = threadIdx.x % 32;
   const int first = lane % 4 * 8;
+  if (lane == 0) WaitForStoresToRead<0>();  // of the tile before, whose last box may have been this one's first
 #pragma unroll 1
-  for (int half = 0; half < 2; ++half) {
+  for (int block = 0; block < kBlocks; ++block) {
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      char* const box = boxes + (half * kParts + part) % 2 * Box::kBytes;
+      char* const box = boxes + (block * kParts + part) % 2 * Box::kBytes;
       if (lane == 0) WaitForStoresToRead<1>();
       __syncwarp();
 #pragma unroll
@@ -108,26 +114,26 @@ __device__ __forceinline__ void StoreActivated(const QuantizedGemmProblem& p, co
       }
       FenceForWgmma();  // for the copy engine
       __syncwarp();
-      if (lane == 0) StoreTile(output, SharedAddress(box), column + part * Box::kColumns, row + half * 64);
+      if (lane == 0) StoreTile(output, SharedAddress(box), column + part * Box::kColumns, row + block * 64);
     }
 #pragma unroll
-    for (int i = 0; i < kN / 2; ++i) d[0][i] = d[1][i];
+    for (int i = 0; i < kN / 2; ++i) d[0][i] = d[kBlocks - 1][i];
   }
 }
 
 // The activation is chosen once for a tile.
-template <typename Format, typename Out, int kN>
+template <typename Format, typename Box, int kBlocks>
 __device__ __forceinline__ void StoreResults(const QuantizedGemmProblem& p, const CUtensorMap* output, const float* parameters,
-                                             uint32_t (&d)[2][kN / 2], char* boxes, int row, int column) {
+                                             uint32_t (&d)[kBlocks][Box::kN / 2], char* boxes, int row, int column) {
   using A = QuantizedActivation;
-  if constexpr (sizeof(Out) == 1) {
+  if constexpr (sizeof(typename Box::Value) == 1) {
     if (p.activation.gelu && p.activation.c2 == 0.0f) {
-      return StoreActivated<Format, Out, kN, A::kGeluTanh>(p, output, parameters, d, boxes, row, column);
+      return StoreActivated<Format, Box, kBlocks, A::kGeluTanh>(p, output, parameters, d, boxes, row, column);
     }
-    if (p.activation.gelu) return StoreActivated<Format, Out, kN, A::kGelu>(p, output, parameters, d, boxes, row, column);
-    if (p.activation.relu) return StoreActivated<Format, Out, kN, A::kRelu>(p, output, parameters, d, boxes, row, column);
+    if (p.activation.gelu) return StoreActivated<Format, Box, kBlocks, A::kGelu>(p, output, parameters, d, boxes, row, column);
+    if (p.activation.relu) return StoreActivated<Format, Box, kBlocks, A::kRelu>(p, output, parameters, d, boxes, row, column);
   }
-  StoreActivated<Format, Out, kN, A::kNone>(p, output, parameters, d, boxes, row, column);
+  StoreActivated<Format, Box, kBlocks, A::kNone>(p, output, parameters, d, boxes, row, column);
 }
 
 }  // namespace cuda

@@ -3,9 +3,9 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchInt8GemmToBFloat16(int width, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
+cudaError_t LaunchInt8GemmToBFloat16(int tile, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
                                  const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
-  return LaunchTileOf<Int8, __nv_bfloat16>(width, input, weight, output, problem, blocks, stream);
+  return LaunchTileOf<Int8, __nv_bfloat16>(tile, input, weight, output, problem, blocks, stream);
 }
 
 }  // namespace cuda

@@ -3,13 +3,13 @@
 namespace tf_fastbert {
 namespace cuda {
 
-cudaError_t LaunchInt8GemmToInt8(int width, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
+cudaError_t LaunchInt8GemmToInt8(int tile, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
                                  const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
-  return LaunchTileOf<Int8, uint8_t>(width, input, weight, output, problem, blocks, stream);
+  return LaunchTileOf<Int8, uint8_t>(tile, input, weight, output, problem, blocks, stream);
 }
 
 cudaError_t GetQuantizedGemmAttributes(cudaFuncAttributes* attributes) {
-  return cudaFuncGetAttributes(attributes, QuantizedGemmKernel<Int8, uint8_t, 192>);
+  return cudaFuncGetAttributes(attributes, QuantizedGemmKernel<Int8, uint8_t, QuantizedGemmTile<uint8_t, 2>>);
 }
 
 }  // namespace cuda

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "cuda/fastbert_cuda.h"
+#include "cuda/quantized_gemm.h"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -27,9 +28,18 @@ inline Activator MakeActivator(int activation) {  // -1: none
   return {0.0f, 0.0f, 0.0f, 0.0f, false, activation == FASTBERT_RELU};
 }
 
-// Rows and columns that the kernels store at a time: the box of the output's tensor map. width: of the tile.
+constexpr int kInputBoxRows = 64;  // of the input's tensor map; a box of the weight's is half as high as the tile is wide
+
+// Whether two warpgroups take turns with a block's tiles; else each has 64 rows of every tile.
+constexpr bool TilesInTurns(GemmTileShape tile) { return tile.rows == 128 && tile.columns <= 192; }
+
+// Rows and columns that the kernels store at a time: the box of the output's tensor map. Where warpgroups share a tile there are
+// more of them, with less room for each beside the operands.
 constexpr int kResultBoxRows = 16;
-constexpr int ResultBoxColumns(int width, int value_bytes) { return value_bytes == 1 || width == 96 ? width : width / 2; }
+constexpr int ResultBoxColumns(GemmTileShape tile, int value_bytes) {
+  if (!TilesInTurns(tile)) return 64 / value_bytes;
+  return value_bytes == 1 || tile.columns == 96 ? tile.columns : tile.columns / 2;
+}
 
 struct QuantizedGemmProblem {
   const float* scale;
@@ -39,8 +49,8 @@ struct QuantizedGemmProblem {
   int m, n, k;
 };
 
-// width: of the tile, one of kGemmTileWidths; blocks: an even number.
-using QuantizedGemmLauncher = cudaError_t (*)(int width, const CUtensorMap& input, const CUtensorMap& weight,
+// tile: index into kGemmTiles; blocks: an even number.
+using QuantizedGemmLauncher = cudaError_t (*)(int tile, const CUtensorMap& input, const CUtensorMap& weight,
                                               const CUtensorMap& output, const QuantizedGemmProblem& problem, int blocks,
                                               cudaStream_t stream);
 cudaError_t LaunchInt8GemmToHalf(int, const CUtensorMap&, const CUtensorMap&, const CUtensorMap&, const QuantizedGemmProblem&,

@@ -1,4 +1,4 @@
-// The launchers of the kernels of quantized_gemm.cuh: for one format and output type, all tile widths.
+// The launchers of the kernels of quantized_gemm.cuh: for one format and output type, all tiles.
 #ifndef TF_FASTBERT_CUDA_QUANTIZED_GEMM_LAUNCH_CUH_
 #define TF_FASTBERT_CUDA_QUANTIZED_GEMM_LAUNCH_CUH_
 
@@ -9,11 +9,11 @@
 namespace tf_fastbert {
 namespace cuda {
 
-template <typename Format, typename Out, int kN>
+template <typename Format, typename Out, int kTile>
 cudaError_t LaunchTile(const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
                        const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
-  using Tile = QuantizedGemmTile<Out, kN>;
-  const auto kernel = QuantizedGemmKernel<Format, Out, kN>;
+  using Tile = QuantizedGemmTile<Out, kTile>;
+  const auto kernel = QuantizedGemmKernel<Format, Out, Tile>;
   // Once for each device would do, but which ones have it is not worth remembering: it takes no time.
   const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
   if (error != cudaSuccess) return error;
@@ -21,12 +21,14 @@ cudaError_t LaunchTile(const CUtensorMap& input, const CUtensorMap& weight, cons
 }
 
 template <typename Format, typename Out>
-cudaError_t LaunchTileOf(int width, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
+cudaError_t LaunchTileOf(int tile, const CUtensorMap& input, const CUtensorMap& weight, const CUtensorMap& output,
                          const QuantizedGemmProblem& problem, int blocks, cudaStream_t stream) {
-  switch (width) {
-    case 96: return LaunchTile<Format, Out, 96>(input, weight, output, problem, blocks, stream);
-    case 128: return LaunchTile<Format, Out, 128>(input, weight, output, problem, blocks, stream);
-    default: return LaunchTile<Format, Out, 192>(input, weight, output, problem, blocks, stream);
+  static_assert(kNumGemmTiles == 4, "a case for each");
+  switch (tile) {
+    case 0: return LaunchTile<Format, Out, 0>(input, weight, output, problem, blocks, stream);
+    case 1: return LaunchTile<Format, Out, 1>(input, weight, output, problem, blocks, stream);
+    case 2: return LaunchTile<Format, Out, 2>(input, weight, output, problem, blocks, stream);
+    default: return LaunchTile<Format, Out, 3>(input, weight, output, problem, blocks, stream);
   }
 }
 

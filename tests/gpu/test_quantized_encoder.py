@@ -148,6 +148,20 @@ def test_usual_models(mode: str, shape: tuple[int, int, int]) -> None:
     check_accuracy(case, run(case, quantized, ranges, inputs), layers, quantized, ranges, inputs, mask)
 
 
+@pytest.mark.skipif(not HAS_KERNELS, reason="the quantized products need compute capability 9.0")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("rows", [6144, 5777, 9001, 12480])
+@pytest.mark.parametrize("shape", [(12, 64, 3072), (11, 64, 2816)], ids=["base", "narrower"])
+def test_large_tiles(mode: str, rows: int, shape: tuple[int, int, int]) -> None:
+    """So many tokens that the products take the largest tiles: whole ones, a rest of rows and of columns, one round and several."""
+    config = EncoderConfig(1, *shape, quantization=mode)
+    lengths = (96,) * (rows // 96) + ((rows % 96,) if rows % 96 else ())
+    case = Case(rows, config, len(lengths), 96, lengths, False, True)
+    layers, quantized, ranges, inputs, mask = prepare(case)
+    assert CudaEncoder(config).runs_quantized(rows)
+    check_accuracy(case, run(case, quantized, ranges, inputs), layers, quantized, ranges, inputs, mask)
+
+
 def dequantize(case: Case, layers, quantized, ranges) -> None:
     """Puts what the quantized kernels stand for in the places of the layers' own."""
     for layer, original, r in zip(layers, quantized, ranges):
