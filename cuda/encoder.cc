@@ -46,7 +46,8 @@ bool Encoder::RunsQuantized(int64_t num_rows) const { return can_quantize_ && Bu
 bool Encoder::UsesFusedKernels(int64_t rows) const {
   if (!can_fuse_ || RunsQuantized(rows)) return false;
   const int kernels = kernels_.load(std::memory_order_relaxed);
-  return kernels == FASTBERT_KERNELS_FUSED || (kernels == FASTBERT_KERNELS_FASTEST && FusedLayersPay(rows, gemms_->tuned(rows)));
+  return kernels == FASTBERT_KERNELS_FUSED ||
+         (kernels == FASTBERT_KERNELS_FASTEST && FusedLayersPay(rows, dimensions_.hidden, gemms_->tuned(rows)));
 }
 
 Status Encoder::Tune(const Weights& weights, int num_tokens, void* workspace, size_t workspace_bytes, cudaStream_t stream) const {

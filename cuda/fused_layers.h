@@ -23,7 +23,7 @@ bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& dimensions)
 
 // Whether a pass of so many rows is faster so than with cuBLASLt's products and LayerNorms of their own.
 // `tuned`: its algorithms have been timed for so many rows (Gemms::tuned).
-bool FusedLayersPay(int64_t rows, bool tuned);
+bool FusedLayersPay(int64_t rows, int64_t hidden, bool tuned);
 
 struct FusedPass {
   const FastBertConfig& config;

@@ -181,9 +181,12 @@ def test_all_layers_as_output_change_no_bit_of_the_last() -> None:
         assert torch.equal(got[n - 1], run(one, layers[:n], inputs, lengths))
 
 
-@pytest.mark.parametrize("rows, before, after", [(192, "fused", "fused"), (2048, "fused", "layers"), (12800, "fused", "fused")])
-def test_many_rows_are_fused_unless_their_products_are_tuned(rows: int, before: str, after: str) -> None:
-    config = dataclasses.replace(SMALL, num_layers=1)
+@pytest.mark.parametrize(
+    "rows, heads, before, after",
+    [(192, 4, "fused", "fused"), (2048, 4, "fused", "layers"), (12800, 4, "fused", "fused"), (12800, 32, "fused", "layers")],
+)
+def test_many_rows_are_fused_unless_their_products_are_tuned(rows: int, heads: int, before: str, after: str) -> None:
+    config = dataclasses.replace(SMALL, num_layers=1, num_heads=heads)
     generator = torch.Generator(device="cuda").manual_seed(5)
     encoder = CudaEncoder(config)
     weights = PackedWeights(encoder, random_layers(config, generator))
