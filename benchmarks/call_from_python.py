@@ -17,12 +17,13 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -189,32 +190,52 @@ def markdown(device: str, args: argparse.Namespace, lines: list[dict[str, Any]])
     return "\n".join(text)
 
 
+def run_worker(kind: str, folder: str) -> Iterator[dict[str, Any]]:
+    """What a process of its own reports, a record at a time. Ends this one if it fails."""
+    env = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    command = [sys.executable, __file__, *sys.argv[1:], "--worker", kind, folder]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith("{"):
+                    yield json.loads(line)
+        except BaseException:
+            process.terminate()
+            raise
+        if process.wait() != 0:
+            errors.seek(0)
+            text = errors.read()
+            sys.stderr.write(text[-3000:])
+            sys.exit(f"error: {kind}: {(text.strip().splitlines() or ['no message'])[-1]}")
+
+
 def main() -> None:
     args = parse_arguments()
     if args.worker:
         kind, folder = args.worker
         {"tf1": run_tf1, "tf2": run_tf2}[kind](args, pathlib.Path(folder))
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was measured until then is reported
     device, lines = "", []
-    env = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
     with tempfile.TemporaryDirectory(prefix="call_from_python_") as folder:
-        for kind in ("tf1", "tf2"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--worker", kind, folder]
-            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for line in done.stdout.splitlines():
-                if line.startswith("{"):
-                    record = json.loads(line)
-                    device = record.get("device", device)
-                    if "way" in record:
-                        lines.append(record)
-            if done.returncode != 0:
-                sys.stderr.write(done.stderr[-3000:])
-                sys.exit(f"error: {kind}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        try:
+            for record in (record for kind in ("tf1", "tf2") for record in run_worker(kind, folder)):
+                device = record.get("device", device)
+                if "way" not in record:
+                    continue
+                lines.append(record)
+                told = "{variant}, {way}, {row[0]}x{row[1]}: {total_ms:.2f} ms".format(**record)
+                print(told, file=sys.stderr, flush=True)
+                if args.json:
+                    with open(args.json, "a") as file:
+                        file.write(json.dumps({"device": device, "model": args.model, "floatx": args.floatx, **record}) + "\n")
+        except KeyboardInterrupt:
+            print("stopped; what was measured until then:", file=sys.stderr)
     print(markdown(device, args, lines))
-    if args.json:
-        with open(args.json, "a") as file:
-            for line in lines:
-                file.write(json.dumps({"device": device, "model": args.model, "floatx": args.floatx, **line}) + "\n")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,9 @@ struct FusedGemmTile {
   // A thread of the copying warpgroup, and of the others.
   static constexpr int kCopyRegisters = kTurns && kN > 128 ? 24 : kGroups == 3 ? 56 : 72;
   static constexpr int kRegisters = kTurns && kN > 128 ? 240 : kGroups == 3 ? 152 : 216;
+  // What a thread has at launch: a warpgroup that takes more than the others have left waits for it forever.
+  static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
+  static_assert(kCopyRegisters + kGroups * kRegisters <= (kGroups + 1) * kLaunchRegisters, "more than the block has");
   static constexpr int kFillThreads = 96;
   static_assert(kN % kStatisticsColumns == 0, "");
   static_assert(!kTurns || kGroups == 2, "");

@@ -26,7 +26,7 @@ constexpr TileCost kTileCosts[kNumGemmTiles] = {
     {31, {25, 58}, {0, 0}},       // 128 x 96
     {31, {85, 102}, {30, 350}},   // 128 x 128
     {46, {120, 135}, {90, 550}},  // 128 x 192
-    {71, {295, 322}, {0, 0}},   // 192 x 192
+    {71, {295, 322}, {0, 0}},     // 192 x 192
 };
 
 // The tile with the least work on the busiest multiprocessors.

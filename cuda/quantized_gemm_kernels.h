@@ -31,7 +31,7 @@ inline Activator MakeActivator(int activation) {  // -1: none
 constexpr int kInputBoxRows = 64;  // of the input's tensor map; a box of the weight's is half as high as the tile is wide
 
 // Whether two warpgroups take turns with a block's tiles; else each has 64 rows of every tile.
-constexpr bool TilesInTurns(GemmTileShape tile) { return tile.rows == 128 && tile.columns <= 192; }
+constexpr bool TilesInTurns(GemmTileShape tile) { return tile.rows == 128; }
 
 // Rows and columns that the kernels store at a time: the box of the output's tensor map. Where warpgroups share a tile there are
 // more of them, with less room for each beside the operands.
