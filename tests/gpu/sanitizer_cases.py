@@ -36,7 +36,7 @@ FUSED = {
         _case(LARGE, (256, 256)),
     ],
     # FusedGemmKernel: from 1,025 rows on; shared tiles, and with more rows tiles in turns and several for a block.
-    "many": [_case(BASE, (384, 384, 300, 45)), _case(MINILM, (384, 384, 270), torch.bfloat16), _case(BASE, (384,) * 11)],
+    "many": [_case(BASE, (384, 384, 300, 45)), _case(MINILM, (384, 384, 270), torch.bfloat16), _case(BASE, (372,) * 11)],
 }
 # Attention: two warpgroups an item; and the copying warpgroup's, from 6,000 tokens on.
 ATTENTION = [
