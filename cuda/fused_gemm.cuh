@@ -1,15 +1,16 @@
 // The product of fused_gemm.h for many rows: D[M, N] = epilogue(A[M, K] B[N, K]') with float16 or bfloat16 operands on Hopper.
 //
-// Persistent clusters of two blocks, each block a tile of D. One thread copies tiles of 64 values of K with the tensor copy engine
-// into a ring of stages, which warpgroups multiply with wgmma. The two blocks of a cluster lie one below the other and share B: each
-// loads half of it into both. Either two or three warpgroups share each tile, 64 rows each, or two take turns with the block's tiles, so
-// that one multiplies while the other is in its epilogue. The copying thread's other warps read what the epilogue must know of rows and
-// columns into shared memory, a tile ahead. B's rows are permuted by the copy engine: see MakePermutedTileMap.
+// Persistent clusters of two blocks, each block a tile of D. One thread copies tiles of 64 values of K with the tensor copy
+// engine into a ring of stages, which warpgroups multiply with wgmma. The two blocks of a cluster lie one below the other and
+// share B: each loads half of it into both. Either two or three warpgroups share each tile, 64 rows each, or two take turns with
+// the block's tiles, so that one multiplies while the other is in its epilogue. The copying thread's other warps read what the
+// epilogue must know of rows and columns into shared memory, a tile ahead. B's rows are permuted by the copy engine: see
+// MakePermutedTileMap.
 //
-// Results go through boxes in shared memory, from where the copy engine stores them while the next tile is multiplied. Of a shared tile they
-// are one or two stages that follow in the ring after the last tile of K (before the last ones, where no other tile's are copied ahead);
-// a residual is copied there, and the sums take its place. In turns each warp has two small boxes of its own, as the ring's stages are
-// the other warpgroup's meanwhile.
+// Results go through boxes in shared memory, from where the copy engine stores them while the next tile is multiplied. Of a
+// shared tile they are one or two stages that follow in the ring after the last tile of K (before the last ones, where no other
+// tile's are copied ahead); a residual is copied there, and the sums take its place. In turns each warp has two small boxes of
+// its own, as the ring's stages are the other warpgroup's meanwhile.
 //
 // The weights are no other kernel's output: their first tiles are copied before the kernel before has ended.
 #ifndef TF_FASTBERT_CUDA_FUSED_GEMM_CUH_

@@ -107,8 +107,8 @@ __device__ __forceinline__ void StoreWarpBox(const CUtensorMap* output, const ch
   if (threadIdx.x % 32 == 0) StoreTile(output, SharedAddress(box), column, row);
 }
 
-// d: kBlocks times 64 rows; row, column: of the output, where they begin. box_of(g): where this warp puts 16 rows of the g-th 32 columns. What
-// the output lacks is computed too, and left out by the copy engine.
+// d: kBlocks times 64 rows; row, column: of the output, where they begin. box_of(g): where this warp puts 16 rows of the g-th 32
+// columns. What the output lacks is computed too, and left out by the copy engine.
 //
 // The second block of rows runs through the same instructions, in the first one's registers: what the loop unrolled adds to the code is
 // fetched anew in each layer.

@@ -14,8 +14,9 @@ int64_t Tiles(int64_t rows, int n, int tile) {
   return (rows + height - 1) / height * ((n + width - 1) / width);
 }
 
-// The tile with the least work on the busiest multiprocessors. Costs are units of 10 clock cycles, measured on an H100 with BERT-base and
-// 2,048 to 24,576 rows: of a step of k; of a tile, as far as no products hide it; and of the last tile's epilogue where they hide the others.
+// The tile with the least work on the busiest multiprocessors. Costs are units of 10 clock cycles, measured on an H100 with
+// BERT-base and 2,048 to 24,576 rows: of a step of k; of a tile, as far as no products hide it; and of the last tile's epilogue
+// where they hide the others.
 FusedGemmTileKind ChooseTile(const FusedGemmArgs& args, int clusters) {
   const bool sum = args.output_statistics != nullptr, turns = !sum;
   constexpr int kStep[2][kNumFusedGemmTiles] = {{55, 82, 108, 122}, {62, 80, 105, 118}};  // without and with a residual

@@ -97,7 +97,8 @@ Status LaunchQuantizedGemm(QuantizedType type, const QuantizedInput& input, cons
   }
   CUtensorMap output;
   FASTBERT_RETURN_IF_ERROR(MakeResultMap(args.output, input.rows, weight.n, kResultBoxRows,
-                                         ResultBoxColumns(kGemmTiles[tile], args.quantize ? 1 : 2), args.quantize ? -1 : dtype, &output));
+                                         ResultBoxColumns(kGemmTiles[tile], args.quantize ? 1 : 2),
+                                         args.quantize ? -1 : dtype, &output));
   return CudaStatus(launch(tile, input.map, weight.map[tile], output, problem, blocks, stream), "QuantizedGemmKernel");
 }
 

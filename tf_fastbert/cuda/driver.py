@@ -190,7 +190,7 @@ class Gpu:
         return statistics.median(self._rounds(run, seconds, calls))
 
     def burst_ms(self, run: Work, calls: int = 5, rounds: int = 11, rest: float = 0.02) -> float:
-        """The same with `rest` seconds before each round, and a call that is not counted: what a GPU does that isn't at its power limit."""
+        """The same with `rest` seconds before each round and a call that is not counted, so not at the GPU's power limit."""
         times = []
         for _ in range(rounds):
             self.synchronize()
