@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +92,8 @@ def squad(folder: Path) -> dict[str, Ended]:
         f"--output_dir={folder}/squad_trained",
         "--allow_gemm_test",
         "--compare_stock",
+        # All there are: after three steps from random numbers, which logit is the twentieth best may hang on its last bit.
+        "--n_best_size=48",
     ]
     lines["trained, float16"] = [*lines["trained"], "--floatx=float16"]
     lines["training in float16"] = [*lines["training"], "--floatx=float16"]
@@ -170,9 +171,7 @@ def test_run_squad_trains_and_uses_what_it_trained(squad: dict[str, Ended], fold
     assert status == 0, output
     assert "holds the trained checkpoint" in output and "model.ckpt-3: it is used" in output
     assert "no GEMM test (cuBLASLt's own choice is taken): " in output
-    # Three steps from random numbers: an answer may hang on the last bit of a logit, or on which one is the twentieth best.
-    differing = re.search(rf"(\d+) of {tiny_model.SQUAD_QUESTIONS} answers differ", output)
-    assert differing is not None and int(differing[1]) <= 1, output
+    assert f"0 of {tiny_model.SQUAD_QUESTIONS} answers differ" in output
 
 
 def test_run_squad_refuses(squad: dict[str, Ended], folder: Path) -> None:
