@@ -7,7 +7,6 @@ torch.compile gets one layer, with its weights as arguments: the same kernels as
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from benchmarks.case import Case, Row
 from benchmarks.peers.worker import Candidate, Family, NotApplicable, NotInstalled, Prepared, require_gpu_build, wall_ms
+from tf_fastbert.cuda.event_times import timed_bursts, timed_rounds
 
 try:
     import torch
@@ -74,7 +74,7 @@ class _Torch:
         prepared["qkv_bias"] = torch.cat([prepared.pop(f"{n}_bias") for n in names])
         return prepared
 
-    def _event_ms(self, run: Callable[[], Any], calls: int = 5) -> float:
+    def _event_ms(self, run: Callable[[], Any], calls: int) -> float:
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         for _ in range(calls):
@@ -86,19 +86,10 @@ class _Torch:
     def _median_ms(self, run: Callable[[], Any]) -> float:
         if not self.gpu:
             return wall_ms(run)
-        self._event_ms(run, 3)
-        rounds = max(7, min(60, int(250 / (5 * self._event_ms(run)))))
-        return statistics.median(self._event_ms(run) for _ in range(rounds))
+        return statistics.median(timed_rounds(lambda calls: self._event_ms(run, calls)))
 
     def _burst_ms(self, run: Callable[[], Any]) -> float:
-        """As tf_fastbert.cuda.driver.Gpu.burst_ms."""
-        times = []
-        for _ in range(11):
-            torch.cuda.synchronize()
-            time.sleep(0.02)
-            run()
-            times.append(self._event_ms(run))
-        return statistics.median(times)
+        return statistics.median(timed_bursts(run, lambda calls: self._event_ms(run, calls)))
 
     def candidate(self, name: str, packed: bool, compiled: bool, graph: bool) -> Candidate:
         """mode: "eager" or "compiled", and ", CUDA graph"."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
+
+from tf_fastbert.cuda.event_times import timed_bursts, timed_rounds
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
@@ -185,28 +186,14 @@ class Gpu:
         self.call("cuEventElapsedTime", ctypes.byref(milliseconds), begin, end)
         return milliseconds.value / calls
 
-    def median_ms(self, run: Work, seconds: float = 0.25, calls: int = 5) -> float:
-        """Median over rounds of a few calls each, after a warm-up."""
-        return statistics.median(self._rounds(run, seconds, calls))
+    def median_ms(self, run: Work) -> float:
+        """Median over rounds of a few calls each, after a warm-up: see timed_rounds."""
+        return statistics.median(timed_rounds(lambda calls: self.event_ms(run, calls)))
 
-    def burst_ms(self, run: Work, calls: int = 5, rounds: int = 11, rest: float = 0.02) -> float:
-        """The same with `rest` seconds before each round and a call that is not counted, so not at the GPU's power limit."""
-        times = []
-        for _ in range(rounds):
-            self.synchronize()
-            time.sleep(rest)
-            run()
-            times.append(self.event_ms(run, calls))
-        return statistics.median(times)
+    def burst_ms(self, run: Work) -> float:
+        """The same of a few calls after a rest: see timed_bursts."""
+        return statistics.median(timed_bursts(run, lambda calls: self.event_ms(run, calls)))
 
-    def least_ms(self, run: Work, seconds: float = 0.25, calls: int = 5) -> float:
-        """The fastest of those rounds: for what the GPU can do at best."""
-        return min(self._rounds(run, seconds, calls))
-
-    def _rounds(self, run: Work, seconds: float, calls: int) -> list[float]:
-        for _ in range(3):
-            run()
-        self.synchronize()
-        estimate = self.event_ms(run, calls)
-        rounds = max(7, min(60, int(seconds * 1e3 / max(estimate * calls, 1e-3))))
-        return [self.event_ms(run, calls) for _ in range(rounds)]
+    def least_ms(self, run: Work) -> float:
+        """The fastest of median_ms's rounds: for what the GPU can do at best."""
+        return min(timed_rounds(lambda calls: self.event_ms(run, calls)))
