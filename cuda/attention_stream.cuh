@@ -53,19 +53,7 @@ struct AttentionStream {
     uint64_t queue_full[kQueue], queue_empty[kQueue];
   };
 
-  // A place in a ring of kSize, and the parity of its round.
-  template <int kSize>
-  struct Place {
-    int index = 0;
-    uint32_t parity = 0;
-    __device__ __forceinline__ void Next() {
-      if (++index == kSize) {
-        index = 0;
-        parity ^= 1;
-      }
-    }
-  };
-  using Stage = Place<kStages>;
+  using Stage = RingPlace<kStages>;
 
   static __device__ __forceinline__ void InitBarriers(Shared& s) {
     for (int i = 0; i < kStages; ++i) {
@@ -99,7 +87,7 @@ struct AttentionStream {
   static __device__ __forceinline__ void CopyKeys(const AttentionArgs& args, int* next_item, const CUtensorMap* qkv, Shared& s) {
     const int width = args.num_heads * kHead;
     Stage stage;
-    Place<kQueue> entry;
+    RingPlace<kQueue> entry;
     Item item = GetItem(args, blockIdx.x);
     for (;;) {
       BarrierWait(SharedAddress(&s.queue_empty[entry.index]), entry.parity ^ 1);
@@ -128,8 +116,8 @@ struct AttentionStream {
 
   // One thread of another warp: the items' Q, to the warpgroups in turn.
   static __device__ __forceinline__ void CopyQueries(const CUtensorMap* qkv, Shared& s) {
-    Place<kQueue> entry;
-    Place<2 * kGroups> place;
+    RingPlace<kQueue> entry;
+    RingPlace<2 * kGroups> place;
     for (;;) {
       BarrierWait(SharedAddress(&s.queue_full[entry.index]), entry.parity);
       const Item item = s.queue[entry.index];
@@ -318,7 +306,7 @@ struct AttentionStream {
     const int lane = threadIdx.x % 32;
     const float scale = args.scale * kLog2E;
     Stage stage;
-    Place<2> q_place;
+    RingPlace<2> q_place;
     int turn = 0;  // the warpgroup that takes an item's first queries
     Task task;
     if (!NextTask(s, group, stage, turn, task)) return;

@@ -50,11 +50,9 @@ struct FusedGemmTile {
   static constexpr int kBoxesInStage = kTurns ? 1 : (kN / kResultColumns + kResultStages - 1) / kResultStages;
   static constexpr int kThreads = 128 * (kGroups + 1);
   // A thread of the copying warpgroup, and of the others.
-  static constexpr int kCopyRegisters = kTurns && kN > 128 ? 24 : kGroups == 3 ? 56 : 72;
-  static constexpr int kRegisters = kTurns && kN > 128 ? 240 : kGroups == 3 ? 152 : 216;
-  // What a thread has at launch: a warpgroup that takes more than the others have left waits for it forever.
-  static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
-  static_assert(kCopyRegisters + kGroups * kRegisters <= (kGroups + 1) * kLaunchRegisters, "more than the block has");
+  static constexpr int kCopyRegisters = kTurns ? 24 : kGroups == 3 ? 56 : 72;
+  static constexpr int kRegisters = kTurns ? 240 : kGroups == 3 ? 152 : 216;
+  static_assert(BlockHasRegisters(kCopyRegisters, kGroups, kRegisters), "");
   static constexpr int kFillThreads = 96;
   static_assert(kN % kStatisticsColumns == 0, "");
   static_assert(!kTurns || kGroups == 2, "");
@@ -134,15 +132,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   const auto rows_of = [&](int i) { return reinterpret_cast<float2*>(parameters + i * Tile::kParameterBytes); };
   const auto columns_of = [&](int i) { return reinterpret_cast<float*>(parameters + i * Tile::kParameterBytes + Tile::kM * 8); };
 
-  int stage = 0;
-  uint32_t parity = 0;
-  const auto skip = [&](int count) {
-    stage += count;
-    while (stage >= kStages) {
-      stage -= kStages;
-      parity ^= 1;
-    }
-  };
+  RingPlace<kStages> stage;
   // Before which step the stages for results come. A residual takes a while, so it is asked for two steps early if there are stages
   // enough for these steps all the same; but behind it nothing can be copied ahead, so only in the last tile, and not among the
   // stages that are filled before the kernel before has ended.
@@ -163,22 +153,22 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
                           3);
         }
       };
-      // Into the stages for results, free now.
-      const auto copy_residual = [&](int row, int column) {
+      // The stages for results: free, and with the residual.
+      const auto fill_result_stages = [&](int row, int column) {
 #pragma unroll 1
         for (int box = 0; box < Tile::kResultStages * Tile::kBoxesInStage; box += Tile::kBoxesInStage) {
-          BarrierWait(empty + stage * 8, parity ^ 1);
+          BarrierWait(empty + stage.index * 8, stage.parity ^ 1);
           if constexpr (kSum) {
             const int boxes = min(Tile::kBoxesInStage, kN / kResultColumns - box);
-            BarrierExpect(full + stage * 8, boxes * Tile::kResultBoxBytes);
+            BarrierExpect(full + stage.index * 8, boxes * Tile::kResultBoxBytes);
             for (int i = 0; i < boxes; ++i) {
-              CopyTile(shared + stage * Tile::kStageBytes + i * Tile::kResultBoxBytes, &residual, full + stage * 8,
+              CopyTile(shared + stage.index * Tile::kStageBytes + i * Tile::kResultBoxBytes, &residual, full + stage.index * 8,
                        column + (box + i) * kResultColumns, row);
             }
           } else {
-            BarrierArrive(full + stage * 8);
+            BarrierArrive(full + stage.index * 8);
           }
-          skip(1);
+          stage.Skip(1);
         }
       };
       int early = first < tiles ? min(kStages, steps) : 0;
@@ -191,20 +181,20 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
         const int results_at = results_before(tile);
 #pragma unroll 1
         for (int step = 0; step < steps; ++step) {
-          if (step == results_at) copy_residual(row, column);
+          if (step == results_at) fill_result_stages(row, column);
           if (early > 0) {
             --early;
           } else {
-            BarrierWait(empty + stage * 8, parity ^ 1);
-            copy_weight(stage, step, column);
+            BarrierWait(empty + stage.index * 8, stage.parity ^ 1);
+            copy_weight(stage.index, step, column);
           }
           for (int i = 0; i < Tile::kM / 64; ++i) {
-            CopyTile(shared + stage * Tile::kStageBytes + i * Tile::kBoxBytes, &input, full + stage * 8, step * Tile::kK,
-                     row + i * 64);
+            CopyTile(shared + stage.index * Tile::kStageBytes + i * Tile::kBoxBytes, &input, full + stage.index * 8,
+                     step * Tile::kK, row + i * 64);
           }
-          skip(1);
+          stage.Skip(1);
         }
-        if (results_at == steps) copy_residual(row, column);
+        if (results_at == steps) fill_result_stages(row, column);
       }
     } else if (threadIdx.x >= 32) {
       WaitForPreviousKernel();
@@ -233,16 +223,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
                                        : p.activation.relu ? FusedActivation::kRelu
                                                            : FusedActivation::kNone;
     if (Tile::kTurns && group == 1) {
-      skip(steps);
+      stage.Skip(steps);
       asm volatile("bar.arrive 1, 256;" ::: "memory");
     }
     char* const own_boxes = warp_boxes + (threadIdx.x / 32 - 4) * Tile::kWarpBoxBytes;
-    int results = 0;  // the first stage for the results of a tile, or the one before
-    uint32_t results_parity = 0;
+    RingPlace<kStages> results;  // the first stage for the results of a tile, or the one before
     const auto take_result_stages = [&] {
       results = stage;
-      results_parity = parity;
-      skip(Tile::kResultStages);
+      stage.Skip(Tile::kResultStages);
     };
     int i = Tile::kTurns ? group : 0;  // the how manieth tile of this block
     for (int tile = first + i * stride; tile < tiles; tile += (Tile::kTurns ? 2 : 1) * stride, i += Tile::kTurns ? 2 : 1) {
@@ -252,8 +240,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       const int results_at = results_before(tile);
       for (int step = 0; step < steps; ++step) {
         if (kSum && step == results_at) take_result_stages();
-        BarrierWait(full + stage * 8, parity);
-        const uint32_t from = shared + stage * Tile::kStageBytes;
+        BarrierWait(full + stage.index * 8, stage.parity);
+        const uint32_t from = shared + stage.index * Tile::kStageBytes;
         const uint64_t a = TileDescriptor(from + (Tile::kTurns ? 0 : group * Tile::kBoxBytes));
         const uint64_t b = TileDescriptor(from + Tile::kInputBytes);
 #pragma unroll
@@ -275,10 +263,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
           WaitForStoresToRead<0>();
           SyncWarpgroup(group);
 #pragma unroll
-          for (int s = 0; s < Tile::kResultStages; ++s) release((results + s) % kStages);
+          for (int s = 0; s < Tile::kResultStages; ++s) release((results.index + s) % kStages);
         }
-        previous = stage;
-        skip(1);
+        previous = stage.index;
+        stage.Skip(1);
       }
       if (Tile::kTurns) asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
       const int in_tile = Tile::kTurns ? 0 : group * 64;
@@ -288,7 +276,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       release(previous);
 #pragma unroll
       for (int block = 0; block < Tile::kBlocks; ++block) KeepInPlace(d[block]);
-      if (Tile::kTurns) skip(steps);
+      if (Tile::kTurns) stage.Skip(steps);
       BarrierWait(filled + i % 2 * 8, i / 2 & 1);
       const FusedGemmParameters of_tile = {rows_of(i % 2) + in_tile, columns_of(i % 2), columns_of(i % 2) + kN};
       if (results_at == steps) take_result_stages();
@@ -300,9 +288,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
           __syncwarp();
           return own_boxes + g % 2 * (Tile::kWarpBoxBytes / 2);
         } else {
-          const bool second = g >= Tile::kBoxesInStage, wraps = results + 1 == kStages;
-          const int s = second ? (wraps ? 0 : results + 1) : results;
-          if (g % Tile::kBoxesInStage == 0) BarrierWait(full + s * 8, second && wraps ? results_parity ^ 1 : results_parity);
+          const bool second = g >= Tile::kBoxesInStage, wraps = results.index + 1 == kStages;
+          const int s = second ? (wraps ? 0 : results.index + 1) : results.index;
+          if (g % Tile::kBoxesInStage == 0) BarrierWait(full + s * 8, second && wraps ? results.parity ^ 1 : results.parity);
           return stages + s * Tile::kStageBytes + g % Tile::kBoxesInStage * Tile::kResultBoxBytes +
                  (threadIdx.x / 32 - 4) * (kResultRows * kResultColumns * 2);
         }

@@ -47,12 +47,6 @@ __device__ __forceinline__ float2 CombineStatistics(const RowStatistics* row, in
 
 enum class FusedActivation { kNone, kRelu, kGelu };
 
-__device__ __forceinline__ uint32_t TanhPair(uint32_t x) {
-  uint32_t y;
-  asm("tanh.approx.f16x2 %0, %1;" : "=r"(y) : "r"(x));
-  return y;
-}
-
 // activation(v) rounded to the type, 16 bytes. GELU is x / 2 (1 + tanh(u)) with tanh to 11 bits, which is float16's precision: there
 // pairs of float16 take half the instructions.
 template <typename T, FusedActivation kActivation>
@@ -68,9 +62,8 @@ __device__ __forceinline__ uint4 Activate(const Activator& a, float (&v)[8]) {
       const __half2 x = __hmax2(__floats2half2_rn(v[2 * i], v[2 * i + 1]), __float2half2_rn(-65504.0f));
       const __half2 square = __hmin2(__hmul2(x, x), max_square);
       const __half2 u = __hmul2(x, __hfma2(square, __hfma2(square, c2, c1), c0));
-      const uint32_t tanh = TanhPair(*reinterpret_cast<const uint32_t*>(&u));
       const __half2 scaled = __hmul2(x, half);
-      y[i] = __hfma2(scaled, *reinterpret_cast<const __half2*>(&tanh), scaled);
+      y[i] = __hfma2(scaled, TanhPair(u), scaled);
     }
     return bits;
   }

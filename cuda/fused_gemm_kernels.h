@@ -3,6 +3,7 @@
 #define TF_FASTBERT_CUDA_FUSED_GEMM_KERNELS_H_
 
 #include "cuda/fused_gemm.h"
+#include "cuda/gemm_tiles.h"
 
 namespace tf_fastbert {
 namespace cuda {
@@ -15,8 +16,7 @@ enum FusedGemmTileKind {
   kFusedTile192x192,  // three do
   kNumFusedGemmTiles
 };
-constexpr int kFusedTileRows[kNumFusedGemmTiles] = {128, 128, 128, 192};
-constexpr int kFusedTileColumns[kNumFusedGemmTiles] = {128, 192, 256, 192};
+constexpr GemmTileShape kFusedTiles[kNumFusedGemmTiles] = {{128, 128}, {128, 192}, {128, 256}, {192, 192}};
 
 // The residual comes in boxes of a tile's rows and 32 columns, and the results leave in boxes of a warp's 16 rows.
 constexpr int kResultColumns = 32, kResultRows = 16;

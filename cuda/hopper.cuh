@@ -70,6 +70,26 @@ __device__ __forceinline__ void BarrierArriveAt(uint32_t barrier, uint32_t rank)
       : "memory");
 }
 
+// A place in a ring of kSize stages, and the parity that the barriers of its stages have in this round.
+template <int kSize>
+struct RingPlace {
+  int index = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void Next() {
+    if (++index == kSize) {
+      index = 0;
+      parity ^= 1;
+    }
+  }
+  __device__ __forceinline__ void Skip(int count) {
+    index += count;
+    while (index >= kSize) {
+      index -= kSize;
+      parity ^= 1;
+    }
+  }
+};
+
 // Until the barrier's phase of that parity is over.
 __device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
   asm volatile(
@@ -135,6 +155,13 @@ __device__ __forceinline__ void WaitForStoresToRead() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
 }
 __device__ __forceinline__ void WaitForStores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
+// Whether a block of one warpgroup with `given` registers a thread and `groups` with `taken` has as many. It has what it is launched
+// with, and a warpgroup that takes more than the others have left waits for it forever.
+constexpr bool BlockHasRegisters(int given, int groups, int taken) {
+  const int at_launch = 65536 / (128 * (groups + 1)) / 8 * 8;
+  return given + groups * taken <= (groups + 1) * at_launch;
+}
 
 template <int kRegisters>
 __device__ __forceinline__ void GiveRegisters() {

@@ -10,39 +10,25 @@ namespace tf_fastbert {
 namespace cuda {
 namespace {
 
-// Pairs of tiles: what a cluster computes at a time.
-int64_t Tiles(int64_t rows, int n, const GemmTileShape& tile) {
-  return (rows + 2 * tile.rows - 1) / (2 * tile.rows) * ((n + tile.columns - 1) / tile.columns);
-}
-
 // What a product costs in units of 10 nanoseconds: a step of k, a tile, and a launch, the latter two without an activation and
 // with one. A launch has the last tile's epilogue, which nothing hides, and with an activation more than its arithmetic: the wider
 // the tile, the more of its code has left the instruction cache since the last layer. Measured on an H100 with BERT-base and 512 to
 // 24,576 rows, among other kernels: alone, again and again, such a product is 5 to 8 microseconds faster.
-struct TileCost {
+struct TileCosts {
   int step, tile[2], launch[2];
 };
-constexpr TileCost kTileCosts[kNumGemmTiles] = {
+constexpr TileCosts kTileCosts[kNumGemmTiles] = {
     {31, {25, 58}, {0, 0}},       // 128 x 96
     {31, {85, 102}, {30, 350}},   // 128 x 128
     {46, {120, 135}, {90, 550}},  // 128 x 192
     {71, {295, 322}, {0, 0}},     // 192 x 192
 };
 
-// The tile with the least work on the busiest multiprocessors.
 int ChooseTile(int64_t rows, int n, int k, bool activation, int clusters) {
-  int best = 0;
-  int64_t best_cost = 0;
-  for (int i = 0; i < kNumGemmTiles; ++i) {
-    const int64_t rounds = (Tiles(rows, n, kGemmTiles[i]) + clusters - 1) / clusters;
-    const TileCost& of = kTileCosts[i];
-    const int64_t cost = rounds * ((k + 127) / 128 * of.step + of.tile[activation]) + of.launch[activation];
-    if (i == 0 || cost < best_cost) {
-      best = i;
-      best_cost = cost;
-    }
-  }
-  return best;
+  return CheapestTile(kGemmTiles, rows, n, (k + 127) / 128, clusters, [activation](int i) {
+    const TileCosts& of = kTileCosts[i];
+    return GemmTileCost{of.step, of.tile[activation], of.launch[activation]};
+  });
 }
 
 }  // namespace
@@ -87,7 +73,7 @@ Status LaunchQuantizedGemm(QuantizedType type, const QuantizedInput& input, cons
   problem.m = static_cast<int>(input.rows);
   problem.n = weight.n;
   problem.k = weight.k;
-  const int blocks = 2 * static_cast<int>(std::min<int64_t>(clusters, Tiles(input.rows, weight.n, kGemmTiles[tile])));
+  const int blocks = 2 * static_cast<int>(std::min<int64_t>(clusters, ClusterTiles(input.rows, weight.n, kGemmTiles[tile])));
   const bool half = dtype == FASTBERT_FLOAT16;
   QuantizedGemmLauncher launch;
   if (type == QuantizedType::kInt8) {

@@ -49,9 +49,7 @@ struct QuantizedGemmTile {
   // A thread of the copying warpgroup, and of the others.
   static constexpr int kCopyRegisters = kGroups == 3 ? 56 : kN > 128 ? 24 : 40;
   static constexpr int kRegisters = kGroups == 3 ? 152 : kN > 128 ? 240 : 232;
-  // What a thread has at launch: a warpgroup that takes more than the others have left waits for it forever.
-  static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
-  static_assert(kCopyRegisters + kGroups * kRegisters <= (kGroups + 1) * kLaunchRegisters, "more than the block has");
+  static_assert(BlockHasRegisters(kCopyRegisters, kGroups, kRegisters), "");
   static_assert(kN / 2 % 8 == 0 && kN % 32 == 0, "half the tile must be whole swizzle groups");
 };
 
@@ -113,20 +111,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       WaitForPreviousKernel();  // the others depend on what this thread copies
 #pragma unroll 1
       for (int s = 0; s < step; ++s) copy_input(s, s, (first / tiles_n * 2 + rank) * Tile::kM);
-      int stage = step % Tile::kStages;
-      uint32_t parity = step / Tile::kStages;
+      RingPlace<Tile::kStages> stage = {step % Tile::kStages, static_cast<uint32_t>(step / Tile::kStages)};
       for (int tile = first; tile < tiles; tile += stride, step = 0) {
         const int row = (tile / tiles_n * 2 + rank) * Tile::kM;
         const int column = tile % tiles_n * kN;
 #pragma unroll 1
         for (; step < steps; ++step) {
-          BarrierWait(empty + stage * 8, parity ^ 1);
-          copy_weight(stage, step, column);
-          copy_input(stage, step, row);
-          if (++stage == Tile::kStages) {
-            stage = 0;
-            parity ^= 1;
-          }
+          BarrierWait(empty + stage.index * 8, stage.parity ^ 1);
+          copy_weight(stage.index, step, column);
+          copy_input(stage.index, step, row);
+          stage.Next();
         }
       }
     } else if (threadIdx.x / 32 == 1) {
@@ -158,17 +152,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
         BarrierArriveAt(empty + s * 8, 1);
       }
     };
-    int stage = 0;
-    uint32_t parity = 0;
-    const auto skip = [&](int count) {
-      stage += count;
-      while (stage >= Tile::kStages) {
-        stage -= Tile::kStages;
-        parity ^= 1;
-      }
-    };
+    RingPlace<Tile::kStages> stage;
     if (Tile::kTurns && group == 1) {
-      skip(steps);
+      stage.Skip(steps);
       asm volatile("bar.arrive 1, 256;" ::: "memory");
     }
     constexpr int kTurn = Tile::kTurns ? 2 : 1;
@@ -179,8 +165,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       const int column = tile % tiles_n * kN;
       if (Tile::kTurns) asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");  // this warpgroup's turn
       for (int step = 0; step < steps; ++step) {
-        BarrierWait(full + stage * 8, parity);
-        const uint32_t from = shared + stage * Tile::kStageBytes;
+        BarrierWait(full + stage.index * 8, stage.parity);
+        const uint32_t from = shared + stage.index * Tile::kStageBytes;
         const uint64_t a = TileDescriptor(from + (Tile::kTurns ? 0 : group * Tile::kInputBoxBytes));
         const uint64_t b = TileDescriptor(from + Tile::kInputBytes);
 #pragma unroll
@@ -198,15 +184,15 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
           WgmmaWait<1>();
           release(previous);
         }
-        previous = stage;
-        skip(1);
+        previous = stage.index;
+        stage.Skip(1);
       }
       if (Tile::kTurns) asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
       WgmmaWait<0>();
       release(previous);
 #pragma unroll
       for (int block = 0; block < Tile::kBlocks; ++block) KeepInPlace(d[block]);
-      if (Tile::kTurns) skip(steps);
+      if (Tile::kTurns) stage.Skip(steps);
       const int buffer = count % Tile::kParameters;
       BarrierWait(ready + buffer * 8, count / Tile::kParameters % 2);
       const int row = (tile / tiles_n * 2 + rank) * Tile::kM + (Tile::kTurns ? 0 : group * 64) + warp * 16;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "cuda/gemm_tiles.h"
 #include "cuda/status.h"
 
 namespace tf_fastbert {
@@ -14,10 +15,6 @@ namespace cuda {
 
 enum class QuantizedType { kInt8, kE4M3 };
 
-// Tiles of the result that a block computes.
-struct GemmTileShape {
-  int rows, columns;
-};
 constexpr GemmTileShape kGemmTiles[] = {{128, 96}, {128, 128}, {128, 192}, {192, 192}};
 constexpr int kNumGemmTiles = 4;
 

@@ -28,12 +28,6 @@ struct ResultBox {
   static_assert(kColumns % 32 == 0 && kN % kColumns == 0 && kBytes % 128 == 0, "boxes divide the tile, and begin at 128 bytes");
 };
 
-__device__ __forceinline__ __half2 FastTanh(__half2 x) {
-  uint32_t y;
-  asm("tanh.approx.f16x2 %0, %1;" : "=r"(y) : "r"(*reinterpret_cast<const uint32_t*>(&x)));
-  return *reinterpret_cast<const __half2*>(&y);
-}
-
 enum class QuantizedActivation { kNone, kRelu, kGeluTanh, kGelu };  // kGeluTanh: Activator's c2 = 0 and max_square without effect
 
 // scale * activation(v) in 8 bits; without GELU v is scaled already. In pairs of float16 this takes less than two thirds of the
@@ -56,7 +50,7 @@ __device__ __forceinline__ uint2 ActivateAndQuantize(const float (&v)[8], const 
         square = __hmin2(square, __float2half2_rn(a.max_square));
         factor = __hfma2(square, __hfma2(square, c2, c1), c0);
       }
-      y[i] = __hfma2(scaled, FastTanh(__hmul2(x, factor)), scaled);
+      y[i] = __hfma2(scaled, TanhPair(__hmul2(x, factor)), scaled);
     }
   } else {
 #pragma unroll

@@ -5,6 +5,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cstdint>
+
 namespace tf_fastbert {
 namespace cuda {
 
@@ -26,6 +28,13 @@ __device__ __forceinline__ __half FromFloat<__half>(float x) {
 template <>
 __device__ __forceinline__ __nv_bfloat16 FromFloat<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
+}
+
+// tanh of both, to 11 bits.
+__device__ __forceinline__ __half2 TanhPair(__half2 x) {
+  uint32_t y;
+  asm("tanh.approx.f16x2 %0, %1;" : "=r"(y) : "r"(*reinterpret_cast<const uint32_t*>(&x)));
+  return *reinterpret_cast<const __half2*>(&y);
 }
 
 // Elements of a 16-byte vector.
