@@ -24,20 +24,25 @@
 namespace tf_fastbert {
 namespace cuda {
 
-template <int kColumns, int kPartCount>
+// kPairCount: as many pairs of statistics a thread loads ahead.
+template <int kColumns, int kPartCount, int kPairCount>
 struct SmallGemm {
-  static constexpr int kM = kSmallGemmRows, kN = kColumns, kK = kSmallGemmDepth, kParts = kPartCount;
+  static constexpr int kM = kSmallGemmRows, kN = kColumns, kK = kSmallGemmDepth, kParts = kPartCount, kPairs = kPairCount;
   static constexpr int kInputBytes = kM * kK * 2;
   static constexpr int kStageBytes = kInputBytes + kN * kK * 2;
   static constexpr int kBoxBytes = 32 * kK * 2;  // of weights
   static constexpr int kThreads = 128;
-  // A thread's sums are units of eight columns of a row, kBlocks in each of two rows. A part owns kOwnBlocks in kOwnRows of them.
+  // A thread's sums are units of eight columns of a row, kBlocks in each of two rows. A part owns kOwnBlocks in kOwnRows of them, of
+  // kOwnThreads threads: parts share out the two rows, then the blocks as far as these can be divided, then the warps.
   static constexpr int kBlocks = kN / 32;
   static constexpr int kOwnRows = kParts == 1 ? 2 : 1;
-  static constexpr int kOwnBlocks = kParts == 1 ? kBlocks : kBlocks / (kParts / 2);
+  static constexpr int kBlockParts = kParts <= 2 || kBlocks % 2 == 1 ? 1 : 2;
+  static constexpr int kWarpParts = kParts <= 2 ? 1 : kParts / 2 / kBlockParts;
+  static constexpr int kOwnBlocks = kBlocks / kBlockParts;
+  static constexpr int kOwnThreads = kThreads / kWarpParts;
   static constexpr int kOwnUnits = kOwnRows * kOwnBlocks;
-  static_assert(kOwnUnits * kParts == 2 * kBlocks, "parts must share out the units");
-  static constexpr int kUnitBytes = kThreads * 8 * 4;
+  static_assert(kOwnUnits * kOwnThreads * kParts == 2 * kBlocks * kThreads, "parts must share out the units");
+  static constexpr int kUnitBytes = kOwnThreads * 8 * 4;
   static constexpr int kOwnBytes = kOwnUnits * kUnitBytes;  // sums that a part gets from each of the others
   static constexpr int kExchangeBytes = (kParts - 1) * kOwnBytes;
   // So that two blocks fit on a multiprocessor.
@@ -97,13 +102,15 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   LetNextKernelStart();
 
   // What this thread finishes: row_in_tile or the row 8 below it, or both, and kOwnBlocks times eight columns 32 apart.
+  const int warps = Tile::kWarpParts == 1 ? 0 : threadIdx.x / Tile::kOwnThreads, in_warps = threadIdx.x - warps * Tile::kOwnThreads;
+  const bool owns = Tile::kWarpParts == 1 || warps == part / 2 / Tile::kBlockParts;  // else nothing
   const int row_in_tile = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + (kParts > 1 ? part % 2 * 8 : 0);
-  const int column_in_tile = part / 2 * kOwnBlocks * 32 + threadIdx.x % 4 * 8;
+  const int column_in_tile = part / 2 % Tile::kBlockParts * kOwnBlocks * 32 + threadIdx.x % 4 * 8;
   SmallUnit unit[kOwnUnits];
 #pragma unroll
   for (int u = 0; u < kOwnUnits; ++u) {
     const int column = column_in_tile + u % kOwnBlocks * 32;
-    unit[u] = {tile_row + row_in_tile + u / kOwnBlocks * 8, tile_column + column, column};
+    unit[u] = {owns ? tile_row + row_in_tile + u / kOwnBlocks * 8 : p.rows, tile_column + column, column};
   }
   CopySmallParameters<kSum, Tile::kN>(p, add, factor, tile_column);
   WaitForPreviousKernel();
@@ -111,7 +118,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     for (int s = 0; s < min(steps, stages); ++s) copy_input(s, s);
   }
   __syncwarp();
-  SmallStatistics statistics[kOwnRows];
+  SmallStatistics<Tile::kPairs> statistics[kOwnRows];
   uint4 residual[kOwnUnits];
 #pragma unroll
   for (int h = 0; h < kOwnRows; ++h) {
@@ -170,14 +177,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
   for (int h = 0; h < 2; ++h) {
 #pragma unroll
     for (int b = 0; b < Tile::kBlocks; ++b) {
-      const int owner = kParts == 1 ? 0 : h + b / kOwnBlocks * 2;
+      const int owner = kParts == 1 ? 0 : h + (b / kOwnBlocks + warps * Tile::kBlockParts) * 2;
       const int u = (kParts == 1 ? h * kOwnBlocks : 0) + b % kOwnBlocks;
       const auto value = [&](int i) { return d[b * 16 + i / 2 * 4 + h * 2 + i % 2]; };
       if (owner == part) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) own[u][i] = __uint_as_float(value(i));
       } else {
-        const uint32_t to = shared + (owner - (owner > part)) * Tile::kOwnBytes + u * Tile::kUnitBytes + threadIdx.x * 16;
+        const uint32_t to = shared + (owner - (owner > part)) * Tile::kOwnBytes + u * Tile::kUnitBytes + in_warps * 16;
         StoreShared(to, uint4{value(0), value(1), value(2), value(3)});
         StoreShared(to + Tile::kUnitBytes / 2, uint4{value(4), value(5), value(6), value(7)});
       }
@@ -195,13 +202,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
     __syncwarp();
     BarrierWait(summed, 0);
     ClusterArrive();
-    const float4* const from = reinterpret_cast<const float4*>(small_gemm_shared + (received - shared)) + threadIdx.x;
+    const float4* const from = reinterpret_cast<const float4*>(small_gemm_shared + (received - shared)) + in_warps;
 #pragma unroll
     for (int other = 0; other < kParts - 1; ++other) {
 #pragma unroll
       for (int u = 0; u < kOwnUnits; ++u) {
-        const int at = other * (Tile::kOwnBytes / 16) + u * 2 * Tile::kThreads;
-        const float4 low = from[at], high = from[at + Tile::kThreads];
+        const int at = other * (Tile::kOwnBytes / 16) + u * 2 * Tile::kOwnThreads;
+        const float4 low = from[at], high = from[at + Tile::kOwnThreads];
         own[u][0] += low.x, own[u][1] += low.y, own[u][2] += low.z, own[u][3] += low.w;
         own[u][4] += high.x, own[u][5] += high.y, own[u][6] += high.z, own[u][7] += high.w;
       }
@@ -223,10 +230,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 #endif
 }
 
-template <typename T, int kN, int kParts, bool kSum>
+template <typename T, int kN, int kParts, bool kSum, int kPairs>
 cudaError_t LaunchSmallGemmTile(const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
-                              cudaStream_t stream) {
-  using Tile = SmallGemm<kN, kParts>;
+                                cudaStream_t stream) {
+  using Tile = SmallGemm<kN, kParts, kPairs>;
   const int steps = ((args.k + Tile::kK - 1) / Tile::kK + kParts - 1) / kParts;
   int stages = 1;
   while (stages < steps && Tile::SharedBytes(stages + 1) <= Tile::kMaxSharedBytes) ++stages;
@@ -237,18 +244,27 @@ cudaError_t LaunchSmallGemmTile(const CUtensorMap& input, const CUtensorMap& wei
   return LaunchDependent(kernel, grid, Tile::kThreads, kParts, Tile::SharedBytes(stages), stream, input, weight, args, stages);
 }
 
+template <typename T, int kPairs>
+cudaError_t LaunchSmallGemmParts(int parts, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
+                                 cudaStream_t stream) {
+  constexpr int kRows = kSmallGemmColumns, kSum = kSmallGemmSumColumns;
+  const bool sum = args.output_statistics != nullptr;
+  const auto launch = !sum         ? (parts == 1 ? LaunchSmallGemmTile<T, kRows, 1, false, kPairs>
+                                                 : LaunchSmallGemmTile<T, kRows, 2, false, kPairs>)
+                      : parts == 1 ? LaunchSmallGemmTile<T, kSum, 1, true, kPairs>
+                      : parts == 2 ? LaunchSmallGemmTile<T, kSum, 2, true, kPairs>
+                      : parts == 4 ? LaunchSmallGemmTile<T, kSum, 4, true, kPairs>
+                                   : LaunchSmallGemmTile<T, kSum, 8, true, kPairs>;
+  return launch(input, weight, args, stream);
+}
+
 template <typename T>
 cudaError_t LaunchSmallGemmOf(int parts, const CUtensorMap& input, const CUtensorMap& weight, const FusedGemmArgs& args,
-                            cudaStream_t stream) {
-  if (args.output_statistics == nullptr) {
-    const auto launch =
-        parts == 1 ? LaunchSmallGemmTile<T, kSmallGemmColumns, 1, false> : LaunchSmallGemmTile<T, kSmallGemmColumns, 2, false>;
-    return launch(input, weight, args, stream);
-  }
-  const auto launch = parts == 1   ? LaunchSmallGemmTile<T, kSmallGemmSumColumns, 1, true>
-                      : parts == 2 ? LaunchSmallGemmTile<T, kSmallGemmSumColumns, 2, true>
-                                   : LaunchSmallGemmTile<T, kSmallGemmSumColumns, 4, true>;
-  return launch(input, weight, args, stream);
+                              cudaStream_t stream) {
+  // As many as there are, for BERT-base and BERT-large: what is loaded later is waited for.
+  const int normalized = args.output_statistics != nullptr ? args.n : args.k;
+  const auto launch = normalized <= 3 * kSmallColumnsOfPairs ? LaunchSmallGemmParts<T, 3> : LaunchSmallGemmParts<T, 4>;
+  return launch(parts, input, weight, args, stream);
 }
 
 }  // namespace cuda

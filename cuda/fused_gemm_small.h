@@ -25,7 +25,7 @@ Status LaunchSmallGemm(const void* input, const void* weight, const FusedGemmArg
                        cudaStream_t stream);
 
 // One a type, each in a file of its own so that they compile side by side. parts: blocks that share a tile's sum over k: 1, 2 or,
-// with output_statistics, 4, and not more than there are stages.
+// with output_statistics, 4 or 8, and not more than there are steps of k.
 cudaError_t LaunchSmallGemmHalf(int parts, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, cudaStream_t);
 cudaError_t LaunchSmallGemmBFloat16(int parts, const CUtensorMap&, const CUtensorMap&, const FusedGemmArgs&, cudaStream_t);
 cudaError_t GetSmallGemmAttributes(cudaFuncAttributes* attributes);

@@ -9,7 +9,7 @@ cudaError_t LaunchSmallGemmHalf(int parts, const CUtensorMap& input, const CUten
 }
 
 cudaError_t GetSmallGemmAttributes(cudaFuncAttributes* attributes) {
-  return cudaFuncGetAttributes(attributes, SmallGemmKernel<__half, SmallGemm<kSmallGemmColumns, 1>, false>);
+  return cudaFuncGetAttributes(attributes, SmallGemmKernel<__half, SmallGemm<kSmallGemmColumns, 1, 3>, false>);
 }
 
 }  // namespace cuda

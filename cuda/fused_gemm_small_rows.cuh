@@ -10,8 +10,12 @@
 namespace tf_fastbert {
 namespace cuda {
 
-// LayerNorm's scale and shift of a row from its parts, by four threads: Load asks for them early, Combine waits for them. Chan's
-// formula for parts of equal size.
+// Columns whose statistics four threads load at a time, two parts each.
+constexpr int kSmallColumnsOfPairs = 4 * 2 * kSmallStatisticsColumns;
+
+// LayerNorm's scale and shift of a row from its parts, by four threads: Load asks for them early, as far as they are kAhead pairs a
+// thread, Combine waits for them. Chan's formula for parts of equal size.
+template <int kAhead>
 class SmallStatistics {
  public:
   // row: [columns / kSmallStatisticsColumns], 16-byte aligned, or null: nothing is normalized.
@@ -53,7 +57,6 @@ class SmallStatistics {
     return pair.y + pair.w + kSmallStatisticsColumns * (a * a + b * b);
   }
 
-  static constexpr int kAhead = 3;  // pairs a thread: 768 columns
   const float4* row_;
   int pairs_;
   float4 pair_[kAhead];

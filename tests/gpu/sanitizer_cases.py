@@ -24,7 +24,7 @@ def _case(shape: tuple[int, int, int], lengths: tuple[int, ...], dtype: torch.dt
 
 
 FUSED = {
-    # SmallGemmKernel: one row, a tile that is not full, sums shared out among one, two and four blocks.
+    # SmallGemmKernel: one row, a tile that is not full, sums shared out among one, two, four and eight blocks.
     "few": [
         _case(BASE, (1,)),
         _case(BASE, (16, 0, 3)),
