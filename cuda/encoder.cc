@@ -202,7 +202,7 @@ Status Encoder::PackRows(const Pass& pass) const {
   pack.rows = pass.rows;
   pack.hidden = dimensions_.hidden;
   pack.padded_hidden = dimensions_.padded_hidden;
-  pack.dependent = pass.fused;
+  pack.dependent = can_fuse_;  // also where this pass does not: on Hopper
   pass.Begin(FASTBERT_STEP_PACK, -1);
   return LaunchPackRows(pack, config_.dtype, pass.stream);
 }

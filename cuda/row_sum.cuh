@@ -26,6 +26,18 @@ __device__ __forceinline__ float RowSum(float value, float* shared) {
   return value;
 }
 
+// Over a block of one dimension, of any number of warps; every thread gets it. shared: [warps], another one for each call.
+__device__ __forceinline__ float BlockSum(float value, float* shared) {
+  value = WarpSum(value);
+  if (blockDim.x == 32) return value;
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
+  __syncthreads();
+  value = 0.0f;
+#pragma unroll 1
+  for (int w = 0; w < static_cast<int>(blockDim.x) / 32; ++w) value += shared[w];
+  return value;
+}
+
 }  // namespace cuda
 }  // namespace tf_fastbert
 

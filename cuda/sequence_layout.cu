@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 
+#include "cuda/dependent_launch.cuh"
 #include "cuda/sequence_layout.h"
 
 namespace tf_fastbert {
@@ -36,6 +37,7 @@ struct MaskChunk {
 // are not needed.
 __global__ void FillSequencesKernel(const __grid_constant__ SequenceChunk chunk, int seq_len, int tile_size, int32_t* padded_row,
                                     int32_t* token, AttentionTile* tiles, int first_empty, int end_empty, int* next_item) {
+  LetNextKernelStart();
   if (blockIdx.x + 1 == gridDim.x) {
     if (threadIdx.x < 2) next_item[threadIdx.x] = 0;
     for (int i = first_empty + threadIdx.x; i < end_empty; i += blockDim.x) tiles[i] = {0, 0, 0, 0};

@@ -41,13 +41,17 @@ __device__ __forceinline__ __half2 TanhPair(__half2 x) {
 template <typename T>
 constexpr int kVectorSize = 16 / sizeof(T);
 
-// Both need 16-byte aligned pointers.
 template <typename T>
-__device__ __forceinline__ void LoadVector(const T* from, float (&values)[kVectorSize<T>]) {
-  const uint4 bits = *reinterpret_cast<const uint4*>(from);
+__device__ __forceinline__ void Unpack(const uint4& bits, float (&values)[kVectorSize<T>]) {
   const T* elements = reinterpret_cast<const T*>(&bits);
 #pragma unroll
   for (int i = 0; i < kVectorSize<T>; ++i) values[i] = ToFloat(elements[i]);
+}
+
+// Both need 16-byte aligned pointers.
+template <typename T>
+__device__ __forceinline__ void LoadVector(const T* from, float (&values)[kVectorSize<T>]) {
+  Unpack<T>(*reinterpret_cast<const uint4*>(from), values);
 }
 
 template <typename T>
