@@ -8,11 +8,10 @@ namespace tf_fastbert {
 namespace cuda {
 namespace {
 
-// Measured on an H100: between these cuBLASLt's products and LayerNorms of their own are faster. Once their algorithms have been
-// timed, up to twice the second with BERT-base; with BERT-large everywhere, by 5 % in calls without a pause, where the GPU is at its
-// power limit.
-constexpr int64_t kMaxFewRows = 512, kMinLargeRows = 2048;
-constexpr int64_t kMaxHiddenIfTuned = 1023;
+// Measured on an H100: between these cuBLASLt's products and LayerNorms of their own are faster, and once the products' algorithms have
+// been timed, from the first on. Of models as wide as BERT-large the second is twice as much.
+constexpr int64_t kMaxFewRows = 512, kMinLargeRows = 2048, kMinLargeRowsIfWide = 4096;
+constexpr int64_t kWideHidden = 1024;
 
 // Up to how many rows the products are those of fused_gemm_small.h; beyond, of fused_gemm_large.h.
 constexpr int64_t kSmallRows = 1024;
@@ -70,8 +69,7 @@ bool FitsFusedLayers(const FastBertConfig& config, const Dimensions& d) {
 }
 
 bool FusedLayersPay(int64_t rows, int64_t hidden, bool tuned) {
-  if (rows <= kMaxFewRows) return true;
-  return tuned ? hidden <= kMaxHiddenIfTuned && rows >= 2 * kMinLargeRows : rows >= kMinLargeRows;
+  return rows <= kMaxFewRows || (!tuned && rows >= (hidden < kWideHidden ? kMinLargeRows : kMinLargeRowsIfWide));
 }
 
 Status RunFusedLayers(const FusedPass& pass) {
