@@ -51,7 +51,8 @@ __device__ __forceinline__ void Unpack(const uint4& bits, float (&values)[kVecto
 // Both need 16-byte aligned pointers.
 template <typename T>
 __device__ __forceinline__ void LoadVector(const T* from, float (&values)[kVectorSize<T>]) {
-  Unpack<T>(*reinterpret_cast<const uint4*>(from), values);
+  const uint4 bits = *reinterpret_cast<const uint4*>(from);  // one load; by reference it would be one for each element
+  Unpack<T>(bits, values);
 }
 
 template <typename T>
