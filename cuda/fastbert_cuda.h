@@ -152,7 +152,7 @@ FASTBERT_API size_t fastbert_cuda_workspace_bytes(const FastBertCudaEncoder* enc
                                                   int32_t num_tokens, int32_t remove_padding);
 
 // Optional: times cuBLASLt's algorithms for products of num_tokens rows and keeps the fastest for that range of token counts;
-// without it cuBLASLt's own first choice is taken. Pays from about 1,000 tokens on. The workspace must have
+// without it cuBLASLt's own first choice is taken. Pays from about 600 tokens on. The workspace must have
 // fastbert_cuda_workspace_bytes(encoder, 1, num_tokens, num_tokens, 1) bytes. Unlike everything else here this waits for the
 // stream, for some tens of milliseconds. Forward passes may run meanwhile.
 FASTBERT_API FastBertStatus fastbert_cuda_tune(const FastBertCudaEncoder* encoder, const FastBertCudaWeights* weights,
