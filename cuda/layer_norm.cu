@@ -144,9 +144,9 @@ void LaunchForType(const LayerNormArgs& args, cudaStream_t stream) {
   const int vectors = args.padded_hidden / kVectorSize<T>;
   const bool plain = args.projection != nullptr && args.gamma != nullptr && args.normalized != nullptr && args.sum == nullptr &&
                      args.output == nullptr && args.hidden == args.padded_hidden && vectors % 32 == 0 && vectors <= kMaxThreads;
-  const auto kernel = plain                     ? LayerNormKernel<T, 1, true>
+  const auto kernel = plain                    ? LayerNormKernel<T, 1, true>
                       : vectors <= kMaxThreads ? LayerNormKernel<T, 1, false>
-                                                : LayerNormKernel<T, kMaxHiddenSize / kVectorSize<T> / kMaxThreads, false>;
+                                               : LayerNormKernel<T, kMaxHiddenSize / kVectorSize<T> / kMaxThreads, false>;
   const int64_t rows = args.output != nullptr ? args.output_rows : args.rows;
   const int threads = std::min((vectors + 31) / 32 * 32, kMaxThreads);
   LaunchMaybeDependent(kernel, static_cast<unsigned>(rows), dim3(threads), args, stream);
@@ -183,13 +183,15 @@ __global__ void __launch_bounds__(kMaxThreads) PackRowsKernel(const PackRowsArgs
     }
 #pragma unroll
     for (int r = 0; r < kPackedRows; ++r) {
-      if (first + r < args.rows) *reinterpret_cast<uint4*>(static_cast<T*>(args.packed) + (first + r) * args.padded_hidden + c) = bits[r];
+      if (first + r < args.rows)
+        *reinterpret_cast<uint4*>(static_cast<T*>(args.packed) + (first + r) * args.padded_hidden + c) = bits[r];
     }
   }
   for (int r = 0; r < kPackedRows; ++r) {
     if (from[r] >= 0 || first + r >= args.rows) continue;
     T* const other = static_cast<T*>(args.also_zero) + (first + r) * args.also_zero_columns;
-    for (int c = threadIdx.x * kSize; c < args.also_zero_columns; c += blockDim.x * kSize) *reinterpret_cast<uint4*>(other + c) = zero;
+    for (int c = threadIdx.x * kSize; c < args.also_zero_columns; c += blockDim.x * kSize)
+      *reinterpret_cast<uint4*>(other + c) = zero;
   }
 }
 
