@@ -183,15 +183,16 @@ __global__ void __launch_bounds__(kMaxThreads) PackRowsKernel(const PackRowsArgs
     }
 #pragma unroll
     for (int r = 0; r < kPackedRows; ++r) {
-      if (first + r < args.rows)
-        *reinterpret_cast<uint4*>(static_cast<T*>(args.packed) + (first + r) * args.padded_hidden + c) = bits[r];
+      if (first + r >= args.rows) continue;
+      *reinterpret_cast<uint4*>(static_cast<T*>(args.packed) + (first + r) * args.padded_hidden + c) = bits[r];
     }
   }
   for (int r = 0; r < kPackedRows; ++r) {
     if (from[r] >= 0 || first + r >= args.rows) continue;
     T* const other = static_cast<T*>(args.also_zero) + (first + r) * args.also_zero_columns;
-    for (int c = threadIdx.x * kSize; c < args.also_zero_columns; c += blockDim.x * kSize)
+    for (int c = threadIdx.x * kSize; c < args.also_zero_columns; c += blockDim.x * kSize) {
       *reinterpret_cast<uint4*>(other + c) = zero;
+    }
   }
 }
 
