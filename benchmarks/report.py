@@ -69,38 +69,39 @@ class Report:
             timed = [r for r in timed if not r["padded"]] or timed
         return min(timed, key=lambda r: r["milliseconds"], default=None)
 
-    def columns(self) -> list[tuple[str, str, bool]]:
+    def columns(self, time: str = "milliseconds") -> list[tuple[str, str, bool]]:
         """(name, mode, padded) of each implementation that was timed at all, in the order in which they came."""
-        return list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in self.results if "milliseconds" in r))
+        return list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in self.results if time in r))
+
+    def _cells(self, row: tuple[int, int], time: str = "milliseconds") -> list[str]:
+        """The times of a row in the order of columns(time)."""
+        times = {(r["name"], r["mode"], r["padded"]): r.get(time) for r in self.of_row(row)}
+        return [_number(times.get(column)) for column in self.columns(time)]
 
     def _bursts(self) -> list[str]:
         """A table of its own: they are no times of a call among many, which the other columns are."""
-        timed = [r for r in self.results if "burst_milliseconds" in r]
-        if not timed:
+        columns = self.columns("burst_milliseconds")
+        if not columns:
             return []
-        columns = list(dict.fromkeys((r["name"], r["mode"], r["padded"]) for r in timed))
         head = ["B", "S", *(_title(*column) for column in columns)]
         lines = ["", "Five calls after a rest of 20 ms, in turns:", "", "| " + " | ".join(head) + " |", "|--" * len(head) + "|"]
         for row in self.rows:
-            times = {(r["name"], r["mode"], r["padded"]): r["burst_milliseconds"] for r in timed if tuple(r["row"]) == tuple(row)}
-            lines.append("| " + " | ".join([*map(str, row), *(_number(times.get(column)) for column in columns)]) + " |")
+            lines.append("| " + " | ".join([*map(str, row), *self._cells(row, "burst_milliseconds")]) + " |")
         return lines
 
     def markdown(self) -> str:
         """Milliseconds by row and implementation, then why something is missing, then how far the outputs lie apart."""
-        columns = self.columns()
-        titles = [_title(*column) for column in columns]
+        titles = [_title(*column) for column in self.columns()]
         head = ["B", "S", "T", "floor", *titles, "best peer", "ours / best peer", "ours / floor", "target"]
         padded_too = any(is_ours(r) and r["padded"] for r in self.results)
         if padded_too:
             head += ["floor, padded", "ours padded / best padded peer"]
         lines = [*self.header, "", "| " + " | ".join(head) + " |", "|--" * len(head) + "|"]
         for row in self.rows:
-            times = {(r["name"], r["mode"], r["padded"]): r.get("milliseconds") for r in self.of_row(row)}
             ours, peer, floor = self.best(row, True), self.best(row, False), self.floor_ms(row)
             target = TARGETS.get((self.model, self.dtype), {}).get(tuple(row))
             cells = [str(row[0]), str(row[1]), str(sum(self.lengths_of(row))), _number(floor)]
-            cells += [_number(times.get(column)) for column in columns]
+            cells += self._cells(row)
             cells += [_number(peer and peer["milliseconds"]), _ratio(ours, peer)]
             cells += [_ratio(ours, floor and {"milliseconds": floor}), _number(target, 2)]
             if padded_too:
