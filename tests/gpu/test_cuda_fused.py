@@ -183,7 +183,13 @@ def test_all_layers_as_output_change_no_bit_of_the_last() -> None:
 
 @pytest.mark.parametrize(
     "rows, heads, before, after",
-    [(192, 4, "fused", "fused"), (2048, 4, "fused", "layers"), (2048, 32, "layers", "layers"), (12800, 32, "fused", "layers")],
+    [
+        (192, 4, "fused", "fused"),
+        (2048, 4, "fused", "layers"),
+        (2048, 32, "layers", "layers"),
+        (12800, 4, "fused", "layers"),
+        (12800, 32, "fused", "layers"),
+    ],
 )
 def test_many_rows_are_fused_unless_their_products_are_tuned(rows: int, heads: int, before: str, after: str) -> None:
     config = dataclasses.replace(SMALL, num_layers=1, num_heads=heads)
