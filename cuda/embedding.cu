@@ -3,7 +3,7 @@
 //
 // The work is moving bytes: a word's row is read and the output's written with 16-byte accesses, once; positions, token types,
 // gamma and beta stay in the caches. A row is held in registers in float32 between the two passes of the LayerNorm (mean, then
-// variance), by one warp up to 256 vectors of 16 bytes, else by a block of 256 threads, as in layer_norm.cu. Rows of padding cost
+// variance), by one warp up to 256 vectors of 16 bytes, else by a block of 256 threads. Rows of padding cost
 // their zeros only: neither their ids nor any table is read. Which rows those are travels as bits in the launch's parameters, of
 // which there are 4 KB at most: no copy to the device, and any mask. 30,720 rows take one launch.
 //
@@ -61,7 +61,7 @@ __device__ __forceinline__ const T* TableRow(const void* table, int index, int r
 template <typename T, int kThreads, int kVectors>
 __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs args) {
   constexpr int kSize = kVectorSize<T>;
-  __shared__ float shared[kThreads / 32];
+  __shared__ float shared[2][kThreads / 32];
   const int i_row = blockIdx.x * blockDim.y + threadIdx.y;
   if (i_row >= args.num_rows) return;
   const int row = args.first_row + i_row;
@@ -101,7 +101,7 @@ __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs args) {
     }
   }
 
-  const float mean = RowSum<kThreads>(sum, shared) / hidden;
+  const float mean = RowSum<kThreads>(sum, shared[0]) / hidden;
   float squares = 0.0f;
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
@@ -114,7 +114,7 @@ __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs args) {
       }
     }
   }
-  const float scale = rsqrtf(RowSum<kThreads>(squares, shared) / hidden + args.call.epsilon);
+  const float scale = rsqrtf(RowSum<kThreads>(squares, shared[1]) / hidden + args.call.epsilon);
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const int column = (threadIdx.x + i * kThreads) * kSize;

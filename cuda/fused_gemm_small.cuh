@@ -33,11 +33,11 @@ struct SmallGemm {
   static constexpr int kBoxBytes = 32 * kK * 2;  // of weights
   static constexpr int kThreads = 128;
   // A thread's sums are units of eight columns of a row, kBlocks in each of two rows. A part owns kOwnBlocks in kOwnRows of them, of
-  // kOwnThreads threads: parts share out the two rows, then the blocks as far as these can be divided, then the warps.
+  // kOwnThreads threads: parts share out the two rows, then the blocks, then the warps.
   static constexpr int kBlocks = kN / 32;
-  static constexpr int kOwnRows = kParts == 1 ? 2 : 1;
-  static constexpr int kBlockParts = kParts <= 2 || kBlocks % 2 == 1 ? 1 : 2;
-  static constexpr int kWarpParts = kParts <= 2 ? 1 : kParts / 2 / kBlockParts;
+  static constexpr int kRowParts = kParts > 1 ? 2 : 1, kBlockParts = kParts > 2 ? 2 : 1;
+  static constexpr int kWarpParts = kParts / (kRowParts * kBlockParts);
+  static constexpr int kOwnRows = 2 / kRowParts;
   static constexpr int kOwnBlocks = kBlocks / kBlockParts;
   static constexpr int kOwnThreads = kThreads / kWarpParts;
   static constexpr int kOwnUnits = kOwnRows * kOwnBlocks;

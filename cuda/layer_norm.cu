@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kMaxThreads) LayerNormKernel(const LayerNormAr
   }
 
   if (!normalize) return;
-  const float mean = BlockSum(sum, shared[0]) * inverse;
+  const float mean = RowSum(sum, shared[0]) * inverse;
   float squares = 0.0f;
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kMaxThreads) LayerNormKernel(const LayerNormAr
       if (kPlain || (has[i] && vector[i] * kSize + j < args.hidden)) squares += x[i][j] * x[i][j];
     }
   }
-  const float scale = rsqrtf(BlockSum(squares, shared[1]) * inverse + args.epsilon);
+  const float scale = rsqrtf(RowSum(squares, shared[1]) * inverse + args.epsilon);
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     if (!has[i]) continue;
@@ -128,6 +128,9 @@ __global__ void __launch_bounds__(kMaxThreads) LayerNormKernel(const LayerNormAr
     if (output != nullptr && !args.output_is_sum) StoreOutput(output, vector[i] * kSize, args.hidden, x[i]);
   }
 }
+
+// Of a block that goes through a row of so many 16-byte vectors.
+int ThreadsOf(int vectors) { return std::min((vectors + 31) / 32 * 32, kMaxThreads); }
 
 // An error is left for LaunchStatus to find.
 template <typename Args>
@@ -148,8 +151,7 @@ void LaunchForType(const LayerNormArgs& args, cudaStream_t stream) {
                       : vectors <= kMaxThreads ? LayerNormKernel<T, 1, false>
                                                : LayerNormKernel<T, kMaxHiddenSize / kVectorSize<T> / kMaxThreads, false>;
   const int64_t rows = args.output != nullptr ? args.output_rows : args.rows;
-  const int threads = std::min((vectors + 31) / 32 * 32, kMaxThreads);
-  LaunchMaybeDependent(kernel, static_cast<unsigned>(rows), dim3(threads), args, stream);
+  LaunchMaybeDependent(kernel, static_cast<unsigned>(rows), ThreadsOf(vectors), args, stream);
 }
 
 // A block has so many rows; its threads go through their columns.
@@ -210,8 +212,7 @@ Status LaunchLayerNorm(const LayerNormArgs& args_in, int dtype, cudaStream_t str
 }
 
 Status LaunchPackRows(const PackRowsArgs& args, int dtype, cudaStream_t stream) {
-  const int vectors = args.padded_hidden * SizeOf(dtype) / 16;
-  const dim3 block(std::min((vectors + 31) / 32 * 32, kMaxThreads));
+  const dim3 block = ThreadsOf(static_cast<int>(args.padded_hidden * SizeOf(dtype) / 16));
   const unsigned blocks = static_cast<unsigned>((args.rows + kPackedRows - 1) / kPackedRows);
   switch (dtype) {
     case FASTBERT_FLOAT32: LaunchMaybeDependent(PackRowsKernel<float>, blocks, block, args, stream); break;

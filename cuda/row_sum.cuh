@@ -12,29 +12,19 @@ __device__ __forceinline__ float WarpSum(float value) {
   return value;
 }
 
-// Over kThreads threads, a warp or a block of one dimension; every thread gets it. shared: [kThreads / 32], not used by one warp.
-template <int kThreads>
+// Over kThreads threads (0: blockDim.x), a warp or a block of one dimension; every thread gets it. shared: [threads / 32], another one
+// for each call; not used by one warp.
+template <int kThreads = 0>
 __device__ __forceinline__ float RowSum(float value, float* shared) {
+  const int threads = kThreads > 0 ? kThreads : blockDim.x;
+  constexpr int kUnroll = kThreads > 0 ? kThreads / 32 : 1;
   value = WarpSum(value);
-  if (kThreads == 32) return value;
-  __syncthreads();  // the previous sum has been read
+  if (threads == 32) return value;
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
   __syncthreads();
   value = 0.0f;
-#pragma unroll
-  for (int w = 0; w < kThreads / 32; ++w) value += shared[w];
-  return value;
-}
-
-// Over a block of one dimension, of any number of warps; every thread gets it. shared: [warps], another one for each call.
-__device__ __forceinline__ float BlockSum(float value, float* shared) {
-  value = WarpSum(value);
-  if (blockDim.x == 32) return value;
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = 0.0f;
-#pragma unroll 1
-  for (int w = 0; w < static_cast<int>(blockDim.x) / 32; ++w) value += shared[w];
+#pragma unroll kUnroll
+  for (int w = 0; w < threads / 32; ++w) value += shared[w];
   return value;
 }
 
