@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
           } else {
             BarrierArrive(full + stage.index * 8);
           }
-          stage.Skip(1);
+          stage.Next();
         }
       };
       int early = first < tiles ? min(kStages, steps) : 0;
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
             CopyTile(shared + stage.index * Tile::kStageBytes + i * Tile::kBoxBytes, &input, full + stage.index * 8,
                      step * Tile::kK, row + i * 64);
           }
-          stage.Skip(1);
+          stage.Next();
         }
         if (results_at == steps) fill_result_stages(row, column);
       }
@@ -266,7 +266,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
           for (int s = 0; s < Tile::kResultStages; ++s) release((results.index + s) % kStages);
         }
         previous = stage.index;
-        stage.Skip(1);
+        stage.Next();
       }
       if (Tile::kTurns) asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
       const int in_tile = Tile::kTurns ? 0 : group * 64;

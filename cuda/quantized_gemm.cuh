@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
           release(previous);
         }
         previous = stage.index;
-        stage.Skip(1);
+        stage.Next();
       }
       if (Tile::kTurns) asm volatile("bar.arrive %0, 256;" ::"r"(2 - group) : "memory");
       WgmmaWait<0>();

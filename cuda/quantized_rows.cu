@@ -63,7 +63,7 @@ __device__ __forceinline__ uint4 LoadBits(const void* from, int column) {
 template <typename T, bool kEarly>
 __device__ __forceinline__ void LoadParameter(const uint4& early, const void* parameter, int column, float (&values)[8]) {
   const uint4 bits = kEarly ? early : LoadBits<T>(parameter, column);
-  LoadVector(reinterpret_cast<const T*>(&bits), values);
+  Unpack<T>(bits, values);
 }
 
 // A warp takes a row; a lane holds at most kVectors times eight columns. kOnly8: nothing but the quantized rows is wanted, so gamma and
