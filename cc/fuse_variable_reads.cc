@@ -1,9 +1,11 @@
 // A pass over each graph that TensorFlow is about to run: the ReadVariableOps in front of an op of ours become one
-// FastBertReadVariables. It applies to sessions, tf.functions and loaded SavedModels alike, on the graph that runs alone; the one
-// that the user holds keeps its reads.
+// FastBertReadVariables, and so do the VarHandleOps that only they need. It applies to sessions, tf.functions and loaded SavedModels
+// alike, on the graph that runs alone; the one that the user holds keeps its reads.
 //
 // Reads become one if they feed the same op, sit on the same device and wait for the same ops, and if none of them leads to another
 // (by way of an assignment, say): the one op then runs when each of them could have, and before all that any of them came before.
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -12,6 +14,7 @@
 
 #include "tensorflow/core/common_runtime/optimization_registry.h"
 #include "tensorflow/core/framework/node_def_util.h"
+#include "tensorflow/core/framework/resource_handle.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "tensorflow/core/graph/graph.h"
 #include "tensorflow/core/graph/node_builder.h"
@@ -71,21 +74,71 @@ bool DependOnEachOther(const std::vector<Node*>& reads) {
   return false;
 }
 
-absl::Status Fuse(Graph* graph, const Node& user, const std::vector<Node*>& reads) {
-  std::vector<tensorflow::NodeBuilder::NodeOut> handles;
-  std::vector<DataType> dtypes;
-  for (const Node* read : reads) {
-    const Edge* handle = nullptr;
-    absl::Status status = read->input_edge(0, &handle);
+// Where a read has its variable from.
+struct Source {
+  const Edge* handle = nullptr;
+  DataType dtype = tensorflow::DT_INVALID;
+  bool named = false;  // by a VarHandleOp, whose container and name are:
+  std::string container, name;
+};
+
+absl::Status FindSource(const Node& read, Source* source) {
+  const absl::Status status = read.input_edge(0, &source->handle);
+  if (!status.ok()) return status;
+  if (!ReadDtype(read, &source->dtype)) return absl::InternalError("not a read: " + read.name());
+  const Node& from = *source->handle->src();
+  if (from.type_string() != "VarHandleOp" || from.assigned_device_name() != read.assigned_device_name() ||
+      !ControlInputs(from).empty() || !tensorflow::GetNodeAttr(from.attrs(), "container", &source->container).ok() ||
+      !tensorflow::GetNodeAttr(from.attrs(), "shared_name", &source->name).ok()) {
+    return absl::OkStatus();
+  }
+  // As VarHandleOp's kernel names it.
+  if (source->name.empty()) source->name = from.name();
+  source->named = source->name != tensorflow::ResourceHandle::ANONYMOUS_NAME;
+  return absl::OkStatus();
+}
+
+// A session keeps the kernels of stateful ops by the names of their nodes, and runs the same ones in all of its graphs: where another
+// part of the user's graph runs, or some reads are fed, other reads become one. So the name says which.
+std::string NameOf(const Node& user, const std::vector<Source>& sources) {
+  std::string all;
+  for (const Source& source : sources) {
+    all += source.handle->src()->name() + ' ' + (source.named ? source.container + ' ' + source.name : "") + ' ' +
+           tensorflow::DataTypeString(source.dtype) + '\n';
+  }
+  return user.name() + "/read_variables_" + std::to_string(std::hash<std::string>()(all));
+}
+
+absl::Status Fuse(Graph* graph, const Node& user, std::vector<Node*> reads) {
+  std::vector<Source> sources(reads.size());
+  std::map<const Node*, const Source*> source_of;
+  for (size_t i = 0; i < reads.size(); ++i) {
+    const absl::Status status = FindSource(*reads[i], &sources[i]);
     if (!status.ok()) return status;
-    handles.emplace_back(handle->src(), handle->src_output());
-    DataType dtype;
-    if (!ReadDtype(*read, &dtype)) return absl::InternalError("not a read: " + read->name());
-    dtypes.push_back(dtype);
+    source_of[reads[i]] = &sources[i];
+  }
+  std::stable_partition(reads.begin(), reads.end(), [&](const Node* read) { return source_of[read]->named; });
+  std::vector<tensorflow::NodeBuilder::NodeOut> handles;
+  std::vector<std::string> containers, names;
+  std::vector<DataType> dtypes;
+  std::set<Node*> handle_ops;
+  for (const Node* read : reads) {
+    const Source& source = *source_of[read];
+    dtypes.push_back(source.dtype);
+    if (source.named) {
+      containers.push_back(source.container);
+      names.push_back(source.name);
+      handle_ops.insert(source.handle->src());
+    } else {
+      handles.emplace_back(source.handle->src(), source.handle->src_output());
+    }
   }
   Node* fused = nullptr;
-  absl::Status status = tensorflow::NodeBuilder(graph->NewName(user.name() + "/read_variables"), "FastBertReadVariables")
+  absl::Status status = tensorflow::NodeBuilder(graph->NewName(NameOf(user, sources)), "FastBertReadVariables")
                             .Input(handles)
+                            .Attr("num_resources", static_cast<int>(handles.size()))
+                            .Attr("containers", containers)
+                            .Attr("names", names)
                             .Attr("dtypes", dtypes)
                             .Device(reads[0]->requested_device())
                             .Finalize(graph, &fused);
@@ -104,6 +157,10 @@ absl::Status Fuse(Graph* graph, const Node& user, const std::vector<Node*>& read
       }
     }
     graph->RemoveNode(reads[i]);
+  }
+  for (Node* handle : handle_ops) {
+    const auto& out = handle->out_edges();
+    if (std::all_of(out.begin(), out.end(), [](const Edge* edge) { return edge->dst()->IsSink(); })) graph->RemoveNode(handle);
   }
   return absl::OkStatus();
 }

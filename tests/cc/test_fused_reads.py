@@ -46,7 +46,7 @@ def test_session(device: str) -> None:
             session.run(tf1.global_variables_initializer())
             got, ran = run_and_count(session, output)
             check_output(CONFIG, inputs, got)
-            assert ran["FastBertReadVariables"] == 1 and ran["ReadVariableOp"] == 0
+            assert ran["FastBertReadVariables"] == 1 and ran["ReadVariableOp"] == 0 and ran["VarHandleOp"] == 0
             # The user's graph is not touched: tools that know TensorFlow's reads go on working on it.
             mine = Counter(op.type for op in graph.get_operations())
             assert mine["FastBertReadVariables"] == 0 and mine["ReadVariableOp"] >= WEIGHTS
@@ -69,6 +69,58 @@ def test_shared_and_fetched_reads(device: str) -> None:
     np.testing.assert_array_equal(fetched, inputs.layers[1].query_bias)
     np.testing.assert_array_equal(twice, inputs.layers[1].query_bias * 2)
     assert ran["FastBertReadVariables"] >= 1 and ran["ReadVariableOp"] == 0
+
+
+def test_runs_of_a_session_that_read_different_variables(device: str) -> None:
+    """A session keeps kernels by their nodes' names, from one run to all others; a read that is fed is not read."""
+    inputs = make_inputs(CONFIG)
+    with tf.Graph().as_default() as graph:
+        with tf.device(device):
+            layers = [LayerWeights(*map(tf.convert_to_tensor, layer)) for layer in tf1_variables(inputs)]
+            output = encode(inputs, layers)
+        with new_session(graph, allow_soft_placement=True) as session:
+            session.run(tf1.global_variables_initializer())
+            for fed in ("query_bias", "output_bias", "query_kernel", None):
+                given = inputs.layers[0]
+                if fed is not None:
+                    given = given._replace(**{fed: getattr(given, fed) + 1})
+                feeds = {} if fed is None else {getattr(layers[0], fed): getattr(given, fed)}
+                got = session.run(output, feeds)
+                check_output(CONFIG, inputs._replace(layers=[given, *inputs.layers[1:]]), got)
+
+
+def test_variables_that_are_assigned_and_read(device: str) -> None:
+    """Runs of one session in which others need the variables' handles, too, and runs in which nobody does."""
+    inputs = make_inputs(CONFIG)
+    with tf.Graph().as_default() as graph:
+        with tf.device(device):
+            layers = tf1_variables(inputs)
+            output = encode(inputs, layers)
+            assign = tf1.assign_add(layers[1].output_bias, tf.ones_like(inputs.layers[1].output_bias))
+        with new_session(graph, allow_soft_placement=True) as session:
+            session.run(tf1.global_variables_initializer())
+            changed = [*inputs.layers]
+            for _ in range(2):
+                check_output(CONFIG, inputs._replace(layers=changed), session.run(output))
+                session.run(assign)
+                changed[1] = changed[1]._replace(output_bias=changed[1].output_bias + 1)
+            got, ran = run_and_count(session, [output, layers[1].output_bias.read_value()])
+    check_output(CONFIG, inputs._replace(layers=changed), got[0])
+    np.testing.assert_array_equal(got[1], changed[1].output_bias)
+    assert ran["FastBertReadVariables"] == 1 and ran["VarHandleOp"] == 1
+
+
+@pytest.mark.parametrize("container", ["", "mine"])
+def test_containers_and_shared_names(container: str, device: str) -> None:
+    inputs = make_inputs(CONFIG)
+    with tf.Graph().as_default() as graph:
+        with tf.device(device), graph.container(container):
+            output = encode(inputs, tf1_variables(inputs))
+        with new_session(graph, allow_soft_placement=True) as session:
+            session.run(tf1.global_variables_initializer())
+            got, ran = run_and_count(session, output)
+    check_output(CONFIG, inputs, got)
+    assert ran["FastBertReadVariables"] == 1 and ran["VarHandleOp"] == 0
 
 
 def test_reads_around_an_assignment(device: str) -> None:
