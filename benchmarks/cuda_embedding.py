@@ -39,8 +39,8 @@ def embed(
 ) -> None:
     """Queues the embedding layer on the current stream.
 
-    input_ids, token_type_ids: int32 [B, S] on the GPU; word [V, H], position [at least S, H], token_type [Y, H], gamma, beta [H]
-    and output [B, S, H] there too, of one type; lengths: B numbers; mask: int32 [B, S] in host memory. Raises FastBertError.
+    input_ids, token_type_ids: int32 [B, S] in host memory; word [V, H], position [at least S, H], token_type [Y, H], gamma, beta
+    [H] and output [B, S, H] on the GPU, of one type; lengths: B numbers; mask: int32 [B, S] in host memory. Raises FastBertError.
     """
     c_lengths = None if lengths is None else (ctypes.c_int32 * len(lengths))(*lengths)
     call = _Call(

@@ -16,8 +16,8 @@ namespace tf_fastbert {
 // A token type outside of its table counts as a row of zeros, which Google's graph makes of it (a one-hot row without a one). So
 // does an input id outside of its table on a GPU, as with tf.gather there; on a CPU it is an error, also as with tf.gather.
 struct EmbeddingCall {
-  const int32_t* input_ids = nullptr;           // [batch, seq_len]
-  const int32_t* token_type_ids = nullptr;      // [batch, seq_len]
+  const int32_t* input_ids = nullptr;           // in host memory, [batch, seq_len]
+  const int32_t* token_type_ids = nullptr;      // in host memory, [batch, seq_len]
   const void* word_embeddings = nullptr;        // [vocab_size, H]
   const void* position_embeddings = nullptr;    // [num_positions, H], num_positions >= seq_len
   const void* token_type_embeddings = nullptr;  // [num_token_types, H]

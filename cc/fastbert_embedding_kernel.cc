@@ -137,9 +137,15 @@ class GpuKernel : public EmbeddingKernel {
   explicit GpuKernel(OpKernelConstruction* ctx) : EmbeddingKernel(ctx, /*on_gpu=*/true) {}
 };
 
-#define REGISTER_GPU(T)    \
-  REGISTER_KERNEL_BUILDER( \
-      Name("FastBertEmbedding").Device(tensorflow::DEVICE_GPU).HostMemory("sequence_length").TypeConstraint<T>("T"), GpuKernel)
+// The ids stay on the host, as the lengths do: they become arguments of kernels, and nobody waits for a copy of them.
+#define REGISTER_GPU(T)                                    \
+  REGISTER_KERNEL_BUILDER(Name("FastBertEmbedding")        \
+                              .Device(tensorflow::DEVICE_GPU) \
+                              .HostMemory("input_ids")        \
+                              .HostMemory("token_type_ids")   \
+                              .HostMemory("sequence_length")  \
+                              .TypeConstraint<T>("T"),        \
+                          GpuKernel)
 REGISTER_GPU(float);
 REGISTER_GPU(Eigen::half);
 REGISTER_GPU(Eigen::bfloat16);

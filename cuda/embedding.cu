@@ -4,8 +4,10 @@
 // The work is moving bytes: a word's row is read and the output's written with 16-byte accesses, once; positions, token types,
 // gamma and beta stay in the caches. A row is held in registers in float32 between the two passes of the LayerNorm (mean, then
 // variance), by one warp up to 256 vectors of 16 bytes, else by a block of 256 threads. Rows of padding cost
-// their zeros only: neither their ids nor any table is read. Which rows those are travels as bits in the launch's parameters, of
-// which there are 4 KB at most: no copy to the device, and any mask. 30,720 rows take one launch.
+// their zeros only: neither their ids nor any table is read.
+//
+// What a row is made of, its two ids or that it is padding, travels as one number in the launch's parameters: the ids come from
+// host memory, and to copy them to the GPU first would take longer than all the rest.
 //
 // An id outside of its table counts as a row of zeros, as in tf.gather on a GPU and in tf.one_hot: nothing is read out of bounds.
 // Where H is no multiple of a vector, or a pointer not aligned to one, elements are accessed one by one.
@@ -22,17 +24,27 @@ namespace tf_fastbert {
 namespace cuda {
 namespace {
 
-constexpr int kMaskWords = 960;
-constexpr int kRowsPerLaunch = 32 * kMaskWords;
+// Rows of a launch: of 4 KB of parameters, and of the 32 KB that they may be since CUDA 12.1.
+constexpr int kFewRows = 960;
+constexpr int kManyRows = CUDART_VERSION >= 12010 ? 8000 : kFewRows;
 
+constexpr uint32_t kPadding = 0xffffffffu;
+
+template <int kRows>
 struct EmbeddingArgs {
   FastBertEmbeddingCall call;
   int32_t first_row;
   int32_t num_rows;
-  bool vectors;               // 16-byte accesses are possible
-  bool has_mask;              // else all rows are valid
-  uint32_t mask[kMaskWords];  // bit r % 32 of word r / 32: row first_row + r is valid
+  bool vectors;           // 16-byte accesses are possible
+  uint32_t codes[kRows];  // see Code
 };
+static_assert(sizeof(EmbeddingArgs<kFewRows>) <= 4096 && sizeof(EmbeddingArgs<kManyRows>) <= 32764, "");
+
+// Both ids of a row in one number, below kPadding (see Check); an id outside of its table as the first one behind it.
+uint32_t Code(const FastBertEmbeddingCall& call, int word, int token_type) {
+  const uint32_t words = call.vocab_size, types = call.num_token_types;
+  return std::min(static_cast<uint32_t>(word), words) * (types + 1) + std::min(static_cast<uint32_t>(token_type), types);
+}
 
 // Columns [column, column + kVectorSize) of a row; zero from `hidden` on.
 template <typename T>
@@ -53,13 +65,13 @@ __device__ __forceinline__ void Store(T* row, int column, int hidden, bool vecto
 
 // Row `index` of a table, or null where the table has no such row.
 template <typename T>
-__device__ __forceinline__ const T* TableRow(const void* table, int index, int rows, int hidden) {
-  return index >= 0 && index < rows ? static_cast<const T*>(table) + static_cast<int64_t>(index) * hidden : nullptr;
+__device__ __forceinline__ const T* TableRow(const void* table, uint32_t index, uint32_t rows, int hidden) {
+  return index < rows ? static_cast<const T*>(table) + static_cast<int64_t>(index) * hidden : nullptr;
 }
 
 // blockDim = (kThreads, rows in a block); each thread holds kVectors vectors of its row.
-template <typename T, int kThreads, int kVectors>
-__global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs args) {
+template <typename T, int kThreads, int kVectors, int kRows>
+__global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs<kRows> args) {
   constexpr int kSize = kVectorSize<T>;
   __shared__ float shared[2][kThreads / 32];
   const int i_row = blockIdx.x * blockDim.y + threadIdx.y;
@@ -68,15 +80,16 @@ __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs args) {
   const int hidden = args.call.hidden_size;
   const bool vectors = args.vectors;
   T* output = static_cast<T*>(args.call.output) + static_cast<int64_t>(row) * hidden;
-  if (args.has_mask && !((args.mask[i_row / 32] >> (i_row % 32)) & 1)) {
+  const uint32_t code = args.codes[i_row];
+  if (code == kPadding) {
     const float zero[kSize] = {};
     for (int c = threadIdx.x * kSize; c < hidden; c += kThreads * kSize) Store(output, c, hidden, vectors, zero);
     return;
   }
 
-  const T* word = TableRow<T>(args.call.word_embeddings, args.call.input_ids[row], args.call.vocab_size, hidden);
-  const T* token_type =
-      TableRow<T>(args.call.token_type_embeddings, args.call.token_type_ids[row], args.call.num_token_types, hidden);
+  const uint32_t types = args.call.num_token_types;
+  const T* word = TableRow<T>(args.call.word_embeddings, code / (types + 1), args.call.vocab_size, hidden);
+  const T* token_type = TableRow<T>(args.call.token_type_embeddings, code % (types + 1), types, hidden);
   const T* position = TableRow<T>(args.call.position_embeddings, row % args.call.seq_len, args.call.seq_len, hidden);
   float x[kVectors][kSize];
   float sum = 0.0f;
@@ -128,16 +141,16 @@ __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs args) {
   }
 }
 
-template <typename T, int kThreads, int kVectors>
-void Launch(const EmbeddingArgs& args, cudaStream_t stream) {
+template <typename T, int kThreads, int kVectors, int kRows>
+void Launch(const EmbeddingArgs<kRows>& args, cudaStream_t stream) {
   // Few rows are spread over as many multiprocessors as there are; many share blocks.
   const int rows_in_block = kThreads == 32 && args.num_rows >= 1024 ? 4 : 1;
-  const unsigned blocks = static_cast<unsigned>((int64_t{args.num_rows} + rows_in_block - 1) / rows_in_block);
+  const unsigned blocks = (args.num_rows + rows_in_block - 1) / rows_in_block;
   EmbeddingKernel<T, kThreads, kVectors><<<blocks, dim3(kThreads, rows_in_block), 0, stream>>>(args);
 }
 
-template <typename T>
-void LaunchForWidth(const EmbeddingArgs& args, cudaStream_t stream) {
+template <typename T, int kRows>
+void LaunchForWidth(const EmbeddingArgs<kRows>& args, cudaStream_t stream) {
   const int vectors = (args.call.hidden_size + kVectorSize<T> - 1) / kVectorSize<T>;
   if (vectors <= 64) return Launch<T, 32, 2>(args, stream);
   if (vectors <= 96) return Launch<T, 32, 3>(args, stream);
@@ -148,7 +161,8 @@ void LaunchForWidth(const EmbeddingArgs& args, cudaStream_t stream) {
   Launch<T, 256, kMaxHiddenSize / 256 / kVectorSize<T>>(args, stream);
 }
 
-Status LaunchForType(const EmbeddingArgs& args, cudaStream_t stream) {
+template <int kRows>
+Status LaunchForType(const EmbeddingArgs<kRows>& args, cudaStream_t stream) {
   switch (args.call.dtype) {
     case FASTBERT_FLOAT32: LaunchForWidth<float>(args, stream); break;
     case FASTBERT_FLOAT16: LaunchForWidth<__half>(args, stream); break;
@@ -167,26 +181,34 @@ bool VectorsFit(const FastBertEmbeddingCall& call) {
   return bits % 16 == 0;
 }
 
-void SetBits(int64_t begin, int64_t end, uint32_t* bits) {
-  while (begin < end) {
-    const int64_t stop = std::min(end, (begin / 32 + 1) * 32);
-    bits[begin / 32] |= (0xffffffffu >> (32 - (stop - begin))) << (begin % 32);
-    begin = stop;
+// The codes of the rows [first_row, first_row + num_rows).
+template <int kRows>
+void FillCodes(const FastBertEmbeddingCall& call, EmbeddingArgs<kRows>* args) {
+  for (int i = 0; i < args->num_rows; ++i) {
+    const int64_t row = int64_t{args->first_row} + i;
+    bool valid = true;
+    if (call.mask != nullptr) {
+      valid = call.mask[row] != 0;
+    } else if (call.sequence_length != nullptr) {
+      valid = row % call.seq_len < call.sequence_length[row / call.seq_len];
+    }
+    args->codes[i] = valid ? Code(call, call.input_ids[row], call.token_type_ids[row]) : kPadding;
   }
 }
 
-// Which of the rows [first_row, first_row + num_rows) are valid.
-void FillMask(const FastBertEmbeddingCall& call, EmbeddingArgs* args) {
-  const int64_t first = args->first_row, end = first + args->num_rows;
-  std::fill(args->mask, args->mask + kMaskWords, 0u);
-  if (call.mask != nullptr) {
-    for (int64_t r = first; r < end; ++r) args->mask[(r - first) / 32] |= uint32_t{call.mask[r] != 0} << ((r - first) % 32);
-    return;
+template <int kRows>
+Status Launches(const FastBertEmbeddingCall& call, cudaStream_t stream) {
+  EmbeddingArgs<kRows> args;
+  args.call = call;
+  args.vectors = VectorsFit(call);
+  const int64_t rows = int64_t{call.batch} * call.seq_len;
+  for (int64_t first = 0; first < rows; first += kRows) {
+    args.first_row = static_cast<int32_t>(first);
+    args.num_rows = static_cast<int32_t>(std::min<int64_t>(rows - first, kRows));
+    FillCodes(call, &args);
+    FASTBERT_RETURN_IF_ERROR(LaunchForType(args, stream));
   }
-  for (int64_t b = first / call.seq_len; b * call.seq_len < end; ++b) {
-    const int64_t begin = b * call.seq_len;
-    SetBits(std::max(begin, first) - first, std::min(begin + call.sequence_length[b], end) - first, args->mask);
-  }
+  return Status::Ok();
 }
 
 Status Check(const FastBertEmbeddingCall& call) {
@@ -201,6 +223,12 @@ Status Check(const FastBertEmbeddingCall& call) {
   if (call.dtype < FASTBERT_FLOAT32 || call.dtype > FASTBERT_BFLOAT16) {
     return Status::InvalidArgument("embedding: dtype = " + std::to_string(call.dtype) + " is none");
   }
+  if (call.vocab_size < 0 || call.num_token_types < 0 ||
+      (int64_t{call.vocab_size} + 1) * (int64_t{call.num_token_types} + 1) > kPadding) {
+    return Status::Unimplemented("embedding: tables of " + std::to_string(call.vocab_size) + " words and " +
+                                 std::to_string(call.num_token_types) +
+                                 " token types; the product of these numbers must be below 2^32");
+  }
   return Status::Ok();
 }
 
@@ -208,20 +236,7 @@ Status Check(const FastBertEmbeddingCall& call) {
 
 Status Embed(const FastBertEmbeddingCall& call, cudaStream_t stream) {
   FASTBERT_RETURN_IF_ERROR(Check(call));
-  const int rows = call.batch * call.seq_len;
-  if (rows == 0) return Status::Ok();
-  EmbeddingArgs args;
-  args.call = call;
-  args.vectors = VectorsFit(call);
-  args.has_mask = call.mask != nullptr || call.sequence_length != nullptr;
-  const int rows_per_launch = args.has_mask ? kRowsPerLaunch : rows;
-  for (int64_t first = 0; first < rows; first += rows_per_launch) {
-    args.first_row = static_cast<int32_t>(first);
-    args.num_rows = static_cast<int32_t>(std::min<int64_t>(rows - first, rows_per_launch));
-    if (args.has_mask) FillMask(call, &args);
-    FASTBERT_RETURN_IF_ERROR(LaunchForType(args, stream));
-  }
-  return Status::Ok();
+  return int64_t{call.batch} * call.seq_len <= kFewRows ? Launches<kFewRows>(call, stream) : Launches<kManyRows>(call, stream);
 }
 
 }  // namespace cuda

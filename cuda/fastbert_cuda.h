@@ -185,8 +185,8 @@ FASTBERT_API FastBertStatus fastbert_cuda_profile(const FastBertCudaEncoder* enc
 // position_embeddings[s]) * gamma + beta, computed in float32; zero in rows of padding. H = hidden_size. An id outside of its table
 // counts as a row of zeros.
 typedef struct {
-  const int32_t* input_ids;           // device, [B, S]
-  const int32_t* token_type_ids;      // device, [B, S]
+  const int32_t* input_ids;           // HOST, [B, S]
+  const int32_t* token_type_ids;      // HOST, [B, S]
   const void* word_embeddings;        // device, [vocab_size, H], of `dtype`, as what follows
   const void* position_embeddings;    // device, at least [S, H]
   const void* token_type_embeddings;  // device, [num_token_types, H]
@@ -197,7 +197,7 @@ typedef struct {
   int32_t seq_len;
   int32_t hidden_size;  // <= 8192
   int32_t vocab_size;
-  int32_t num_token_types;
+  int32_t num_token_types;  // (vocab_size + 1) * (num_token_types + 1) < 2^32
   float epsilon;
   int32_t dtype;                   // FastBertDataType
   const int32_t* sequence_length;  // HOST, as in FastBertCall; both null: no padding

@@ -205,6 +205,14 @@ def convert_amax_lists(function: str, amax_lists: Sequence[Any], num_layers: int
     return tensors, all_immutable
 
 
+def _as_int32(tensor: tf.Tensor) -> tf.Tensor:
+    """Cast on the host, where the ops read it: from a GPU it would have to be fetched back."""
+    if tensor.dtype.base_dtype == tf.int32:
+        return tensor
+    with tf.device("CPU:0"):
+        return tf.cast(tensor, tf.int32)
+
+
 def convert_ids(function: str, argument: str, ids: Any) -> tf.Tensor:
     """Ids as int32 [batch, seq_len].
 
@@ -216,7 +224,7 @@ def convert_ids(function: str, argument: str, ids: Any) -> tf.Tensor:
         raise TypeError(f"{function}: {argument} is {tensor.dtype.base_dtype.name}, expected int32.")
     if tensor.shape.rank not in (None, 2):
         raise ValueError(f"{function}: {argument} has shape {text(tensor.shape)}, expected [batch, seq_len].")
-    return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
+    return _as_int32(tensor)
 
 
 def convert_embedding_weights(function: str, **weights: Any) -> list[tf.Tensor]:
@@ -261,7 +269,7 @@ def convert_sequence_length(
                 f"{function}: sequence_length has shape {text(tensor.shape)}, expected [batch] (lengths) or [batch, "
                 f"seq_len] (a mask) with {like} {text(padded_shape)}."
             )
-    return tensor if tensor.dtype.base_dtype == tf.int32 else tf.cast(tensor, tf.int32)
+    return _as_int32(tensor)
 
 
 def full_length(hidden_states: Any) -> tf.Tensor:

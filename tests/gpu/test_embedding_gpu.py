@@ -32,7 +32,7 @@ def check(batch: int, seq_len: int, hidden: int, dtype: torch.dtype, padding: st
 
     def ids(rows: int) -> torch.Tensor:
         low, high = (-5, rows + 5) if bad_ids else (0, rows)
-        return torch.randint(low, high, (batch, seq_len), generator=generator, device="cuda", dtype=torch.int32)
+        return torch.randint(low, high, (batch, seq_len), generator=torch.Generator().manual_seed(rows), dtype=torch.int32)
 
     weights = [normal(VOCABULARY, hidden), normal(seq_len + 2, hidden), normal(2, hidden), normal(hidden), normal(hidden)]
     input_ids, token_type_ids = ids(VOCABULARY), ids(2)
@@ -47,14 +47,17 @@ def check(batch: int, seq_len: int, hidden: int, dtype: torch.dtype, padding: st
     size = batch * seq_len * hidden
     memory = torch.full((shift + size + 64,), float("nan"), device="cuda", dtype=dtype)
     output = memory[shift : shift + size].view(batch, seq_len, hidden)
-    embed(input_ids, token_type_ids, *weights, output, lengths=lengths if padding == "lengths" else None, mask=mask)
+    given = [input_ids.clone(), token_type_ids.clone()]
+    embed(*given, *weights, output, lengths=lengths if padding == "lengths" else None, mask=mask)
+    for host in given:  # it was to be read by now
+        host.fill_(VOCABULARY)
 
     def look_up(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         inside = (rows >= 0) & (rows < len(table))
         return table.double()[torch.where(inside, rows, 0).long()] * inside[..., None]
 
     word, position, token_type, gamma, beta = weights
-    x = look_up(word, input_ids) + look_up(token_type, token_type_ids) + position[:seq_len].double()
+    x = look_up(word, input_ids.cuda()) + look_up(token_type, token_type_ids.cuda()) + position[:seq_len].double()
     want = torch.nn.functional.layer_norm(x, (hidden,), gamma.double(), beta.double(), 1e-12)
     want *= valid.cuda()[..., None]
     assert torch.all(torch.isnan(memory[:shift])) and torch.all(torch.isnan(memory[shift + size :])), "written out of bounds"
@@ -83,8 +86,9 @@ def test_pointers_without_alignment(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("padding", ["none", "lengths", "holes"])
 def test_more_rows_than_a_launch_takes(padding: str) -> None:
-    check(200, 384, 64, torch.float16, padding)
-    check(2, 31000, 64, torch.float16, padding)
+    """960 rows with parameters of 4 KB, 8,000 with 32 KB; these on both sides of both."""
+    for batch, seq_len in ((20, 48), (31, 31), (20, 400), (3, 2667), (200, 384)):
+        check(batch, seq_len, 64, torch.float16, padding)
 
 
 @pytest.mark.parametrize(("batch", "seq_len"), [(1, 1), (1024, 1), (0, 4), (4, 0)])
@@ -97,7 +101,10 @@ def test_ids_outside_of_their_tables() -> None:
 
 
 def test_what_is_refused() -> None:
-    ids = torch.zeros(1, 2, dtype=torch.int32, device="cuda")
+    ids = torch.zeros(1, 2, dtype=torch.int32)
     table, vector = torch.zeros(4, 8200, device="cuda"), torch.zeros(8200, device="cuda")
     with pytest.raises(FastBertError, match="hidden_size = 8200"):
         embed(ids, ids, table, table, table, vector, vector, torch.zeros(1, 2, 8200, device="cuda"))
+    table, vector, output = torch.zeros(65536, 8, device="cuda"), torch.zeros(8, device="cuda"), torch.zeros(1, 2, 8, device="cuda")
+    with pytest.raises(FastBertError, match="65536 words and 65536 token types"):
+        embed(ids, ids, table, table, table, vector, vector, output)
