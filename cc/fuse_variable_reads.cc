@@ -33,7 +33,8 @@ using Group = std::pair<std::string, std::set<int>>;  // device, the ops that th
 
 bool IsOurs(const Node& node) {
   const std::string& type = node.type_string();
-  return type == "FastBertEncoder" || type == "FastBertQuantizedEncoder" || type == "FastBertEmbedding";
+  return type == "FastBertEncoder" || type == "FastBertQuantizedEncoder" || type == "FastBertEmbedding" ||
+         type == "FastBertSpanLogits";
 }
 
 bool ReadDtype(const Node& node, DataType* dtype) {

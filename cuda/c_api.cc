@@ -12,6 +12,7 @@
 #include "cuda/encoder.h"
 #include "cuda/fastbert_cuda.h"
 #include "cuda/gemm_table.h"
+#include "cuda/span_logits.h"
 
 struct FastBertCudaEncoder {
   std::unique_ptr<tf_fastbert::cuda::Encoder> encoder;
@@ -161,6 +162,13 @@ FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stre
   return Guard([&] {
     FASTBERT_RETURN_IF_ERROR(RequireNotNull(call, "call"));
     return tf_fastbert::cuda::Embed(*call, static_cast<cudaStream_t>(stream));
+  });
+}
+
+FastBertStatus fastbert_cuda_span_logits(const FastBertSpanLogitsCall* call, void* stream) {
+  return Guard([&] {
+    FASTBERT_RETURN_IF_ERROR(RequireNotNull(call, "call"));
+    return tf_fastbert::cuda::SpanLogits(*call, static_cast<cudaStream_t>(stream));
   });
 }
 

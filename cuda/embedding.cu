@@ -17,6 +17,7 @@
 #include <string>
 
 #include "cuda/layer_norm.h"
+#include "cuda/padded_rows.h"
 #include "cuda/row_sum.cuh"
 #include "cuda/vector.cuh"
 
@@ -44,14 +45,6 @@ static_assert(sizeof(EmbeddingArgs<kFewRows>) <= 4096 && sizeof(EmbeddingArgs<kM
 uint32_t Code(const FastBertEmbeddingCall& call, int word, int token_type) {
   const uint32_t words = call.vocab_size, types = call.num_token_types;
   return std::min(static_cast<uint32_t>(word), words) * (types + 1) + std::min(static_cast<uint32_t>(token_type), types);
-}
-
-// Columns [column, column + kVectorSize) of a row; zero from `hidden` on.
-template <typename T>
-__device__ __forceinline__ void Load(const T* row, int column, int hidden, bool vectors, float (&values)[kVectorSize<T>]) {
-  if (vectors) return LoadVector(row + column, values);
-#pragma unroll
-  for (int i = 0; i < kVectorSize<T>; ++i) values[i] = column + i < hidden ? ToFloat(row[column + i]) : 0.0f;
 }
 
 template <typename T>
@@ -100,13 +93,13 @@ __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs<kRows> arg
     for (int j = 0; j < kSize; ++j) x[i][j] = 0.0f;
     if (column >= hidden) continue;
     float other[kSize];
-    if (word != nullptr) Load(word, column, hidden, vectors, x[i]);
+    if (word != nullptr) LoadColumns(word, column, hidden, vectors, x[i]);
     if (token_type != nullptr) {
-      Load(token_type, column, hidden, vectors, other);
+      LoadColumns(token_type, column, hidden, vectors, other);
 #pragma unroll
       for (int j = 0; j < kSize; ++j) x[i][j] += other[j];
     }
-    Load(position, column, hidden, vectors, other);
+    LoadColumns(position, column, hidden, vectors, other);
 #pragma unroll
     for (int j = 0; j < kSize; ++j) {
       x[i][j] += other[j];
@@ -133,8 +126,8 @@ __global__ void EmbeddingKernel(const __grid_constant__ EmbeddingArgs<kRows> arg
     const int column = (threadIdx.x + i * kThreads) * kSize;
     if (column >= hidden) continue;
     float gamma[kSize], beta[kSize];
-    Load(static_cast<const T*>(args.call.gamma), column, hidden, vectors, gamma);
-    Load(static_cast<const T*>(args.call.beta), column, hidden, vectors, beta);
+    LoadColumns(static_cast<const T*>(args.call.gamma), column, hidden, vectors, gamma);
+    LoadColumns(static_cast<const T*>(args.call.beta), column, hidden, vectors, beta);
 #pragma unroll
     for (int j = 0; j < kSize; ++j) x[i][j] = x[i][j] * scale * gamma[j] + beta[j];
     Store(output, column, hidden, vectors, x[i]);
@@ -184,16 +177,10 @@ bool VectorsFit(const FastBertEmbeddingCall& call) {
 // The codes of the rows [first_row, first_row + num_rows).
 template <int kRows>
 void FillCodes(const FastBertEmbeddingCall& call, EmbeddingArgs<kRows>* args) {
-  for (int i = 0; i < args->num_rows; ++i) {
-    const int64_t row = int64_t{args->first_row} + i;
-    bool valid = true;
-    if (call.mask != nullptr) {
-      valid = call.mask[row] != 0;
-    } else if (call.sequence_length != nullptr) {
-      valid = row % call.seq_len < call.sequence_length[row / call.seq_len];
-    }
-    args->codes[i] = valid ? Code(call, call.input_ids[row], call.token_type_ids[row]) : kPadding;
-  }
+  const int64_t first = args->first_row;
+  ForEachRow(first, first + args->num_rows, call.seq_len, call.sequence_length, call.mask, [&](int64_t row, bool valid) {
+    args->codes[row - first] = valid ? Code(call, call.input_ids[row], call.token_type_ids[row]) : kPadding;
+  });
 }
 
 template <int kRows>

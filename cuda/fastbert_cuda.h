@@ -207,6 +207,27 @@ typedef struct {
 // Queues it on `stream`, for the current CUDA device. The host arrays may be freed when it returns.
 FASTBERT_API FastBertStatus fastbert_cuda_embed(const FastBertEmbeddingCall* call, void* stream);
 
+// The head of a question-answering BERT: start_logits[b, s] = hidden_states[b, s] . weights[0] + bias[0], end_logits with weights[1]
+// and bias[1], summed up in float32; `padding` in rows of padding, whose hidden states are not read. H = hidden_size.
+typedef struct {
+  const void* hidden_states;  // device, [B, S, H], of `dtype`
+  const void* weights;        // device, [2, H], of `weights_dtype`, as bias
+  const void* bias;           // device, [2]
+  float* start_logits;        // device, [B, S]
+  float* end_logits;          // device, [B, S]
+  int32_t batch;
+  int32_t seq_len;
+  int32_t hidden_size;
+  int32_t dtype;                   // FastBertDataType
+  int32_t weights_dtype;           // FastBertDataType
+  float padding;
+  const int32_t* sequence_length;  // HOST, as in FastBertCall; both null: no padding
+  const int32_t* mask;             // HOST
+} FastBertSpanLogitsCall;
+
+// Queues it on `stream`, for the current CUDA device. The host arrays may be freed when it returns.
+FASTBERT_API FastBertStatus fastbert_cuda_span_logits(const FastBertSpanLogitsCall* call, void* stream);
+
 // For tests and benchmarks: which kernels forward uses from now on. FASTEST, the default, chooses by the number of tokens; LAYERS
 // takes products of cuBLASLt and LayerNorms of their own; FUSED products with LayerNorm in their epilogues, wherever they are
 // supported: Hopper, float16 or bfloat16, post-LN, head sizes that are multiples of 8, hidden and inner sizes that are multiples of

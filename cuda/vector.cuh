@@ -64,6 +64,14 @@ __device__ __forceinline__ void StoreVector(T* to, const float (&values)[kVector
   *reinterpret_cast<uint4*>(to) = bits;
 }
 
+// Columns [column, column + kVectorSize) of a row of `hidden`, as a vector or one by one; zero from `hidden` on.
+template <typename T>
+__device__ __forceinline__ void LoadColumns(const T* row, int column, int hidden, bool vectors, float (&values)[kVectorSize<T>]) {
+  if (vectors) return LoadVector(row + column, values);
+#pragma unroll
+  for (int i = 0; i < kVectorSize<T>; ++i) values[i] = column + i < hidden ? ToFloat(row[column + i]) : 0.0f;
+}
+
 }  // namespace cuda
 }  // namespace tf_fastbert
 

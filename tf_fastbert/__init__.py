@@ -22,6 +22,7 @@ _MEMBERS = {
     "fast_bert_encoder": "ops",
     "fast_bert_quantized_encoder": "ops",
     "fast_bert_embedding": "ops",
+    "fast_bert_span_logits": "ops",
     "LayerWeights": "ops",
     "build_info": "ops",
     "freeze": "freezing",

@@ -227,8 +227,8 @@ def convert_ids(function: str, argument: str, ids: Any) -> tf.Tensor:
     return _as_int32(tensor)
 
 
-def convert_embedding_weights(function: str, **weights: Any) -> list[tf.Tensor]:
-    """The tables and LayerNorm weights as tensors, all of the first one's type.
+def convert_floats(function: str, **weights: Any) -> list[tf.Tensor]:
+    """The arguments as tensors, all of the first one's type.
 
     Raises:
       TypeError: one has another type, or none that the ops take.

@@ -358,7 +358,7 @@ def fast_bert_embedding(
     with tf.name_scope(name or "FastBertEmbedding") as scope:
         ids = op_inputs.convert_ids(function, "input_ids", input_ids)
         token_types = op_inputs.convert_ids(function, "token_type_ids", token_type_ids)
-        weights = op_inputs.convert_embedding_weights(
+        weights = op_inputs.convert_floats(
             function,
             word_embeddings=word_embeddings,
             position_embeddings=position_embeddings,
@@ -374,9 +374,50 @@ def fast_bert_embedding(
         return module.fast_bert_embedding(ids, token_types, *weights, lengths, epsilon=epsilon, name=scope)
 
 
+def fast_bert_span_logits(
+    hidden_states: Any,
+    weights: Any,
+    bias: Any,
+    sequence_length: Any,
+    *,
+    padding: float = -10000.0,
+    name: str | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The head of a question-answering BERT in one op, for inference; has no gradient.
+
+    start_logits[b, s] = hidden_states[b, s] . weights[0] + bias[0], end_logits[b, s] the same with weights[1] and bias[1], in
+    float32 for every type. B = batch, S = seq_len, H = hidden size.
+
+    Args:
+      hidden_states: float32, float16 or bfloat16 [B, S, H].
+      weights: float32, float16 or bfloat16 [2, H]: Google's cls/squad/output_weights.
+      bias: [2] of the type of `weights`: cls/squad/output_bias.
+      sequence_length: int32 [B], how many tokens of each sequence are valid, or int32 [B, S], a mask, nonzero = valid, holes
+        allowed. int64 and bool are cast.
+      padding: the logits of tokens that are not valid, whose hidden states are not read.
+      name: the op's name.
+
+    Returns:
+      start_logits, end_logits: float32 [B, S].
+
+    Raises:
+      TypeError, ValueError: an argument has a wrong dtype or shape; the message names it.
+      ImportError: see load_library.
+      tf.errors.InvalidArgumentError: when run, if a length is out of range, or a shape that was unknown before is wrong.
+    """
+    function = "fast_bert_span_logits"
+    module = load_library()
+    with tf.name_scope(name or "FastBertSpanLogits") as scope:
+        (hidden,) = op_inputs.convert_floats(function, hidden_states=hidden_states)
+        head = op_inputs.convert_floats(function, weights=weights, bias=bias)
+        lengths = op_inputs.convert_sequence_length(function, sequence_length, hidden.shape)
+        return tuple(module.fast_bert_span_logits(hidden, *head, lengths, padding=padding, name=scope))
+
+
 @tf.RegisterGradient("FastBertEmbedding")
 @tf.RegisterGradient("FastBertEncoder")
 @tf.RegisterGradient("FastBertQuantizedEncoder")
+@tf.RegisterGradient("FastBertSpanLogits")
 def _no_gradient(op: tf.Operation, *grads: tf.Tensor) -> None:
     """Says what to do instead, where TensorFlow would only say that there is no gradient."""
     name = op.name if hasattr(op, "name") else "eager"

@@ -33,9 +33,12 @@ def make_create_attention_mask(modeling: types.ModuleType) -> Callable[..., Any]
 def valid_tokens(attention_mask: Any) -> Any | None:
     """int32 [B, S], nonzero = valid, for a mask made by create_attention_mask_from_input_mask; None for any other."""
     to_mask = getattr(attention_mask, _TAG, None)
-    if to_mask is None:
-        return None
-    to_mask = tf.convert_to_tensor(to_mask, name="to_mask")
-    if to_mask.dtype == tf.int32:
-        return to_mask
-    return tf.cast(to_mask if to_mask.dtype == tf.bool else tf.not_equal(to_mask, tf.zeros([], to_mask.dtype)), tf.int32)
+    return None if to_mask is None else as_int32(to_mask)
+
+
+def as_int32(mask: Any) -> Any:
+    """A mask of any type, as the ops take it."""
+    mask = tf.convert_to_tensor(mask, name="to_mask")
+    if mask.dtype == tf.int32:
+        return mask
+    return tf.cast(mask if mask.dtype == tf.bool else tf.not_equal(mask, tf.zeros([], mask.dtype)), tf.int32)

@@ -16,6 +16,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from tf_fastbert.patching import mask, span_head
+
 # Google's own constant for positions that must not win (in its attention masks).
 _LOWEST = -10000.0
 _NEEDED = ("is_training", "input_mask")
@@ -48,10 +50,11 @@ def make_create_model(run_squad: types.ModuleType) -> Callable[..., tuple[Any, A
         given = signature.bind(*args, **kwargs).arguments
         if given["is_training"]:
             return start_logits, end_logits
-        padding = tf.equal(given["input_mask"], 0)
-        start_logits, end_logits = (
-            tf.where_v2(padding, _LOWEST, logits) for logits in (start_logits, end_logits)
-        )
-        return start_logits, end_logits
+        valid = mask.as_int32(given["input_mask"])
+        by_one_op = span_head.logits(start_logits, end_logits, valid, _LOWEST)
+        if by_one_op is not None:
+            return by_one_op
+        padding = tf.equal(valid, 0)
+        return tf.where_v2(padding, _LOWEST, start_logits), tf.where_v2(padding, _LOWEST, end_logits)
 
     return create_model
