@@ -75,79 +75,85 @@ bool DependOnEachOther(const std::vector<Node*>& reads) {
   return false;
 }
 
-// Where a read has its variable from.
-struct Source {
-  const Edge* handle = nullptr;
+// A read, and where it has its variable from.
+struct Read {
+  Node* node = nullptr;
   DataType dtype = tensorflow::DT_INVALID;
+  const Edge* handle = nullptr;
   bool named = false;  // by a VarHandleOp, whose container and name are:
   std::string container, name;
 };
 
-absl::Status FindSource(const Node& read, Source* source) {
-  const absl::Status status = read.input_edge(0, &source->handle);
+absl::Status Describe(Node* node, Read* read) {
+  read->node = node;
+  const absl::Status status = node->input_edge(0, &read->handle);
   if (!status.ok()) return status;
-  if (!ReadDtype(read, &source->dtype)) return absl::InternalError("not a read: " + read.name());
-  const Node& from = *source->handle->src();
-  if (from.type_string() != "VarHandleOp" || from.assigned_device_name() != read.assigned_device_name() ||
-      !ControlInputs(from).empty() || !tensorflow::GetNodeAttr(from.attrs(), "container", &source->container).ok() ||
-      !tensorflow::GetNodeAttr(from.attrs(), "shared_name", &source->name).ok()) {
+  if (!ReadDtype(*node, &read->dtype)) return absl::InternalError("not a read: " + node->name());
+  const Node& from = *read->handle->src();
+  if (from.type_string() != "VarHandleOp" || from.assigned_device_name() != node->assigned_device_name() ||
+      !ControlInputs(from).empty() || !tensorflow::GetNodeAttr(from.attrs(), "container", &read->container).ok() ||
+      !tensorflow::GetNodeAttr(from.attrs(), "shared_name", &read->name).ok()) {
     return absl::OkStatus();
   }
   // As VarHandleOp's kernel names it.
-  if (source->name.empty()) source->name = from.name();
-  source->named = source->name != tensorflow::ResourceHandle::ANONYMOUS_NAME;
+  if (read->name.empty()) read->name = from.name();
+  read->named = read->name != tensorflow::ResourceHandle::ANONYMOUS_NAME;
   return absl::OkStatus();
 }
 
-// A session keeps the kernels of stateful ops by the names of their nodes, and runs the same ones in all of its graphs: where another
-// part of the user's graph runs, or some reads are fed, other reads become one. So the name says which.
-std::string NameOf(const Node& user, const std::vector<Source>& sources) {
+// A session keeps the kernels of stateful ops by the names of their nodes, for all the graphs that it runs; where another part of the
+// user's graph runs, or some reads are fed, it is other reads that become one. So the name says which.
+std::string NameOf(const Node& user, const std::vector<Read>& reads) {
   std::string all;
-  for (const Source& source : sources) {
-    all += source.handle->src()->name() + ' ' + (source.named ? source.container + ' ' + source.name : "") + ' ' +
-           tensorflow::DataTypeString(source.dtype) + '\n';
+  for (const Read& read : reads) {
+    all += (read.named ? read.container + ' ' + read.name : read.handle->src()->name()) + ' ' +
+           tensorflow::DataTypeString(read.dtype) + '\n';
   }
   return user.name() + "/read_variables_" + std::to_string(std::hash<std::string>()(all));
 }
 
-absl::Status Fuse(Graph* graph, const Node& user, std::vector<Node*> reads) {
-  std::vector<Source> sources(reads.size());
-  std::map<const Node*, const Source*> source_of;
-  for (size_t i = 0; i < reads.size(); ++i) {
-    const absl::Status status = FindSource(*reads[i], &sources[i]);
-    if (!status.ok()) return status;
-    source_of[reads[i]] = &sources[i];
-  }
-  std::stable_partition(reads.begin(), reads.end(), [&](const Node* read) { return source_of[read]->named; });
+// The one op in place of `reads`, of which those with a name come first.
+absl::Status AddFused(Graph* graph, const Node& user, const std::vector<Read>& reads, Node** fused) {
   std::vector<tensorflow::NodeBuilder::NodeOut> handles;
   std::vector<std::string> containers, names;
   std::vector<DataType> dtypes;
-  std::set<Node*> handle_ops;
-  for (const Node* read : reads) {
-    const Source& source = *source_of[read];
-    dtypes.push_back(source.dtype);
-    if (source.named) {
-      containers.push_back(source.container);
-      names.push_back(source.name);
-      handle_ops.insert(source.handle->src());
+  for (const Read& read : reads) {
+    dtypes.push_back(read.dtype);
+    if (read.named) {
+      containers.push_back(read.container);
+      names.push_back(read.name);
     } else {
-      handles.emplace_back(source.handle->src(), source.handle->src_output());
+      handles.emplace_back(read.handle->src(), read.handle->src_output());
     }
   }
-  Node* fused = nullptr;
-  absl::Status status = tensorflow::NodeBuilder(graph->NewName(NameOf(user, sources)), "FastBertReadVariables")
-                            .Input(handles)
-                            .Attr("num_resources", static_cast<int>(handles.size()))
-                            .Attr("containers", containers)
-                            .Attr("names", names)
-                            .Attr("dtypes", dtypes)
-                            .Device(reads[0]->requested_device())
-                            .Finalize(graph, &fused);
+  const Node& first = *reads[0].node;
+  const absl::Status status = tensorflow::NodeBuilder(graph->NewName(NameOf(user, reads)), "FastBertReadVariables")
+                                  .Input(handles)
+                                  .Attr("num_resources", static_cast<int>(handles.size()))
+                                  .Attr("containers", containers)
+                                  .Attr("names", names)
+                                  .Attr("dtypes", dtypes)
+                                  .Device(first.requested_device())
+                                  .Finalize(graph, fused);
   if (!status.ok()) return status;
-  fused->set_assigned_device_name(reads[0]->assigned_device_name());
-  for (int id : ControlInputs(*reads[0])) graph->AddControlEdge(graph->FindNodeId(id), fused);
+  (*fused)->set_assigned_device_name(first.assigned_device_name());
+  for (int id : ControlInputs(first)) graph->AddControlEdge(graph->FindNodeId(id), *fused);
+  return absl::OkStatus();
+}
+
+absl::Status Fuse(Graph* graph, const Node& user, const std::vector<Node*>& nodes) {
+  std::vector<Read> reads(nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const absl::Status status = Describe(nodes[i], &reads[i]);
+    if (!status.ok()) return status;
+  }
+  std::stable_partition(reads.begin(), reads.end(), [](const Read& read) { return read.named; });
+  Node* fused = nullptr;
+  absl::Status status = AddFused(graph, user, reads, &fused);
+  if (!status.ok()) return status;
   for (int i = 0; i < static_cast<int>(reads.size()); ++i) {
-    const std::vector<const Edge*> edges(reads[i]->out_edges().begin(), reads[i]->out_edges().end());
+    Node* const read = reads[i].node;
+    const std::vector<const Edge*> edges(read->out_edges().begin(), read->out_edges().end());
     for (const Edge* edge : edges) {
       if (edge->dst()->IsSink()) continue;
       if (edge->IsControlEdge()) {
@@ -157,11 +163,11 @@ absl::Status Fuse(Graph* graph, const Node& user, std::vector<Node*> reads) {
         if (!status.ok()) return status;
       }
     }
-    graph->RemoveNode(reads[i]);
-  }
-  for (Node* handle : handle_ops) {
-    const auto& out = handle->out_edges();
-    if (std::all_of(out.begin(), out.end(), [](const Edge* edge) { return edge->dst()->IsSink(); })) graph->RemoveNode(handle);
+    Node* const handle = reads[i].handle->src();
+    graph->RemoveNode(read);
+    const auto& users = handle->out_edges();
+    const auto is_sink = [](const Edge* edge) { return edge->dst()->IsSink(); };
+    if (reads[i].named && std::all_of(users.begin(), users.end(), is_sink)) graph->RemoveNode(handle);
   }
   return absl::OkStatus();
 }
