@@ -9,7 +9,8 @@ namespace cuda {
 
 // visit(row, valid) for the rows [first, end). The arrays are as in FastBertCall; both null: all rows are valid.
 template <typename Visit>
-void ForEachRow(int64_t first, int64_t end, int seq_len, const int32_t* sequence_length, const int32_t* mask, const Visit& visit) {
+void ForEachRow(int64_t first, int64_t end, int seq_len, const int32_t* sequence_length, const int32_t* mask,
+                const Visit& visit) {
   int64_t sequence = first / seq_len;
   int position = static_cast<int>(first % seq_len);
   for (int64_t row = first; row < end; ++row) {

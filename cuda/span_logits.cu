@@ -2,13 +2,12 @@
 //
 // A warp takes a row, which it reads once, with 16-byte accesses. Rows of padding are not read; which those are travels as bits in
 // the launch's parameters, of which there are 4 KB at most: 30,720 rows take one launch.
-#include "cuda/span_logits.h"
-
 #include <algorithm>
 #include <string>
 
 #include "cuda/padded_rows.h"
 #include "cuda/row_sum.cuh"
+#include "cuda/span_logits.h"
 #include "cuda/vector.cuh"
 
 namespace tf_fastbert {
@@ -106,8 +105,9 @@ int64_t SizeOf(int dtype) { return dtype == FASTBERT_FLOAT32 ? 4 : 2; }
 
 // The second row of weights starts behind the first.
 bool VectorsFit(const FastBertSpanLogitsCall& call) {
-  return (reinterpret_cast<uintptr_t>(call.hidden_states) | reinterpret_cast<uintptr_t>(call.weights) |
-          call.hidden_size * SizeOf(call.dtype) | call.hidden_size * SizeOf(call.weights_dtype)) % 16 == 0;
+  const uintptr_t bits = reinterpret_cast<uintptr_t>(call.hidden_states) | reinterpret_cast<uintptr_t>(call.weights) |
+                         call.hidden_size * SizeOf(call.dtype) | call.hidden_size * SizeOf(call.weights_dtype);
+  return bits % 16 == 0;
 }
 
 bool IsDataType(int dtype) { return dtype >= FASTBERT_FLOAT32 && dtype <= FASTBERT_BFLOAT16; }
@@ -118,11 +118,12 @@ Status Check(const FastBertSpanLogitsCall& call) {
                                    std::to_string(call.seq_len) + " is out of range");
   }
   if (call.hidden_size < 1) {
-    return Status::InvalidArgument("span logits: hidden_size = " + std::to_string(call.hidden_size) + ", but it must be 1 or more");
+    return Status::InvalidArgument("span logits: hidden_size = " + std::to_string(call.hidden_size) +
+                                   ", but it must be 1 or more");
   }
   if (!IsDataType(call.dtype) || !IsDataType(call.weights_dtype)) {
-    return Status::InvalidArgument("span logits: dtype = " + std::to_string(call.dtype) + " or weights_dtype = " +
-                                   std::to_string(call.weights_dtype) + " is none");
+    return Status::InvalidArgument("span logits: dtype = " + std::to_string(call.dtype) +
+                                   " or weights_dtype = " + std::to_string(call.weights_dtype) + " is none");
   }
   return Status::Ok();
 }
@@ -139,9 +140,8 @@ Status SpanLogits(const FastBertSpanLogitsCall& call, cudaStream_t stream) {
     args.first_row = static_cast<int32_t>(first);
     args.num_rows = static_cast<int32_t>(std::min<int64_t>(rows - first, kRowsPerLaunch));
     std::fill(args.valid, args.valid + kMaskWords, 0u);
-    ForEachRow(first, first + args.num_rows, call.seq_len, call.sequence_length, call.mask, [&](int64_t row, bool valid) {
-      args.valid[(row - first) / 32] |= uint32_t{valid} << ((row - first) % 32);
-    });
+    ForEachRow(first, first + args.num_rows, call.seq_len, call.sequence_length, call.mask,
+               [&](int64_t row, bool valid) { args.valid[(row - first) / 32] |= uint32_t{valid} << ((row - first) % 32); });
     FASTBERT_RETURN_IF_ERROR(LaunchForType(args, stream));
   }
   return Status::Ok();
