@@ -41,7 +41,7 @@ def save_plot(report: Report, path: pathlib.Path) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("valid tokens in the batch")
     axes.set_ylabel("milliseconds of one encoder call")
-    axes.set_title(f"BERT-{report.model}, {report.dtype}: {report.header[0]}", fontsize=9)
+    axes.set_title(report.header[0], fontsize=9)
     axes.grid(True, which="both", alpha=0.3)
     axes.legend(fontsize=8)
     figure.tight_layout()
