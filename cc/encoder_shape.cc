@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cc/amax_list.h"
+#include "cc/lengths_shape.h"
 #include "cc/quantization_attr.h"
 #include "cc/weight_fields.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -53,19 +54,9 @@ absl::Status InferShape(InferenceContext* c, DimensionHandle* inner) {
   TF_RETURN_IF_ERROR(c->ReplaceDim(hidden_states, 2, hidden_size, &hidden_states));
 
   // [batch] lengths or a [batch, seq_len] mask; both say something about the output's shape.
-  const ShapeHandle lengths = c->input(1);
-  const char* lengths_expected = "[batch] (lengths) or [batch, seq_len] (a mask), like hidden_states";
-  if (c->RankKnown(lengths)) {
-    const int rank = c->Rank(lengths);
-    if (rank != 1 && rank != 2) {
-      return Explain(absl::InvalidArgumentError("wrong rank"), c, "sequence_length", lengths, lengths_expected);
-    }
-    for (int i = 0; i < rank; ++i) {
-      DimensionHandle dim;
-      TF_RETURN_IF_ERROR(
-          Explain(c->Merge(c->Dim(lengths, i), c->Dim(hidden_states, i), &dim), c, "sequence_length", lengths, lengths_expected));
-      TF_RETURN_IF_ERROR(c->ReplaceDim(hidden_states, i, dim, &hidden_states));
-    }
+  if (!MergeLengths(c, c->input(1), &hidden_states)) {
+    return Explain(absl::InvalidArgumentError("hidden_states has shape " + c->DebugString(c->input(0))), c, "sequence_length",
+                   c->input(1), "[batch] (lengths) or [batch, seq_len] (a mask), like hidden_states");
   }
 
   *inner = c->UnknownDim();

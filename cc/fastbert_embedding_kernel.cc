@@ -138,8 +138,8 @@ class GpuKernel : public EmbeddingKernel {
 };
 
 // The ids stay on the host, as the lengths do: they become arguments of kernels, and nobody waits for a copy of them.
-#define REGISTER_GPU(T)                                    \
-  REGISTER_KERNEL_BUILDER(Name("FastBertEmbedding")        \
+#define REGISTER_GPU(T)                                       \
+  REGISTER_KERNEL_BUILDER(Name("FastBertEmbedding")           \
                               .Device(tensorflow::DEVICE_GPU) \
                               .HostMemory("input_ids")        \
                               .HostMemory("token_type_ids")   \

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cc/lengths_shape.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -39,15 +40,8 @@ absl::Status InferShape(InferenceContext* c) {
   int num_lengths;
   TF_RETURN_IF_ERROR(c->GetAttr("num_lengths", &num_lengths));
   if (num_lengths > 1) return absl::InvalidArgumentError("FastBertEmbedding: num_lengths must be 0 or 1");
-  if (num_lengths == 1 && c->RankKnown(c->input(7))) {
-    const ShapeHandle lengths = c->input(7);
-    const int rank = c->Rank(lengths);
-    bool fits = rank == 1 || rank == 2;
-    for (int i = 0; fits && i < rank; ++i) {
-      DimensionHandle dim;
-      fits = c->Merge(c->Dim(lengths, i), c->Dim(ids, i), &dim).ok() && c->ReplaceDim(ids, i, dim, &ids).ok();
-    }
-    if (!fits) return Wrong(c, "sequence_length", lengths, "[batch] (lengths) or [batch, seq_len] (a mask), like input_ids");
+  if (num_lengths == 1 && !MergeLengths(c, c->input(7), &ids)) {
+    return Wrong(c, "sequence_length", c->input(7), "[batch] (lengths) or [batch, seq_len] (a mask), like input_ids");
   }
   const ShapeHandle positions = c->input(3);
   if (c->RankKnown(positions) && c->ValueKnown(c->Dim(positions, 0)) && c->ValueKnown(c->Dim(ids, 1)) &&

@@ -1,6 +1,7 @@
 // The FastBertSpanLogits op: its interface, its shape function, its documentation.
 #include <string>
 
+#include "cc/lengths_shape.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
 
@@ -30,15 +31,8 @@ absl::Status InferShape(InferenceContext* c) {
     return Wrong(c, "bias", c->input(2), "[2]");
   }
   ShapeHandle output = c->MakeShape({c->Dim(hidden, 0), c->Dim(hidden, 1)});
-  const ShapeHandle lengths = c->input(3);
-  if (c->RankKnown(lengths)) {
-    const int rank = c->Rank(lengths);
-    bool fits = rank == 1 || rank == 2;
-    for (int i = 0; fits && i < rank; ++i) {
-      DimensionHandle dim;
-      fits = c->Merge(c->Dim(lengths, i), c->Dim(output, i), &dim).ok() && c->ReplaceDim(output, i, dim, &output).ok();
-    }
-    if (!fits) return Wrong(c, "sequence_length", lengths, "[batch] (lengths) or [batch, seq_len] (a mask), like hidden_states");
+  if (!MergeLengths(c, c->input(3), &output)) {
+    return Wrong(c, "sequence_length", c->input(3), "[batch] (lengths) or [batch, seq_len] (a mask), like hidden_states");
   }
   c->set_output(0, output);
   c->set_output(1, output);

@@ -9,16 +9,12 @@
 #include <string>
 
 #include "cc/cpu/kernels.h"
+#include "cc/cpu/padded_rows.h"
 #include "cc/cpu/parallel.h"
 
 namespace tf_fastbert {
 namespace cpu {
 namespace {
-
-constexpr int64_t kRowsPerTask = 16;
-
-// Floats of one vector of the workspace: rows start at multiples of 64 bytes.
-size_t Stride(int hidden_size) { return (static_cast<size_t>(hidden_size) + 15) / 16 * 16; }
 
 class Embedding {
  public:
@@ -41,17 +37,12 @@ class Embedding {
   }
 
  private:
-  float* Vector(int64_t index) const { return static_cast<float*>(call_.workspace) + index * Stride(call_.hidden_size); }
+  float* Vector(int64_t index) const { return static_cast<float*>(call_.workspace) + index * VectorStride(call_.hidden_size); }
 
   const float* Parameter(const void* values, int index) const {
     if (call_.dtype == DataType::kFloat32) return static_cast<const float*>(values);
     kernels_.to_float(call_.dtype, values, Vector(index), call_.hidden_size);
     return Vector(index);
-  }
-
-  bool IsValid(int64_t row) const {
-    if (call_.mask != nullptr) return call_.mask[row] != 0;
-    return call_.sequence_length == nullptr || row % call_.seq_len < call_.sequence_length[row / call_.seq_len];
   }
 
   void Add(const void* table, int64_t index, float* scratch, float* sum) const {
@@ -63,7 +54,7 @@ class Embedding {
   // The sum in Google's order: word, token type, position.
   Status EmbedRow(int64_t row, float* sum, float* scratch) const {
     char* output = static_cast<char*>(call_.output) + row * row_bytes_;
-    if (!IsValid(row)) {
+    if (!IsValidRow(row, call_.seq_len, call_.sequence_length, call_.mask)) {
       std::memset(output, 0, row_bytes_);
       return Status::Ok();
     }
@@ -96,7 +87,7 @@ class Embedding {
 
 size_t CpuEmbeddingWorkspaceBytes(int hidden_size, int num_threads) {
   // gamma and beta, then two vectors for each worker.
-  return (2 + 2 * static_cast<size_t>(num_threads)) * cpu::Stride(hidden_size) * sizeof(float);
+  return (2 + 2 * static_cast<size_t>(num_threads)) * cpu::VectorStride(hidden_size) * sizeof(float);
 }
 
 Status RunCpuEmbedding(const EmbeddingCall& call) { return cpu::Embedding(call).Run(); }

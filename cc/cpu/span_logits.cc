@@ -4,16 +4,12 @@
 #include <algorithm>
 
 #include "cc/cpu/kernels.h"
+#include "cc/cpu/padded_rows.h"
 #include "cc/cpu/parallel.h"
 
 namespace tf_fastbert {
 namespace cpu {
 namespace {
-
-constexpr int64_t kRowsPerTask = 16;
-
-// Floats of one vector of the workspace: rows start at multiples of 64 bytes.
-size_t Stride(int hidden_size) { return (static_cast<size_t>(hidden_size) + 15) / 16 * 16; }
 
 float Dot(const float* x, const float* y, int count) {
   constexpr int kSums = 16;  // independent ones, for vector instructions
@@ -47,7 +43,7 @@ class SpanLogits {
   }
 
  private:
-  float* Vector(int64_t index) const { return static_cast<float*>(call_.workspace) + index * Stride(call_.hidden_size); }
+  float* Vector(int64_t index) const { return static_cast<float*>(call_.workspace) + index * VectorStride(call_.hidden_size); }
 
   // `values`, or a copy of them in `copy`.
   const float* Floats(DataType dtype, const void* values, float* copy) const {
@@ -56,14 +52,9 @@ class SpanLogits {
     return copy;
   }
 
-  bool IsValid(int64_t row) const {
-    if (call_.mask != nullptr) return call_.mask[row] != 0;
-    return row % call_.seq_len < call_.sequence_length[row / call_.seq_len];
-  }
-
   void RunRow(int64_t row, float* scratch) const {
     float start = call_.padding, end = call_.padding;
-    if (IsValid(row)) {
+    if (IsValidRow(row, call_.seq_len, call_.sequence_length, call_.mask)) {
       const char* hidden = static_cast<const char*>(call_.hidden_states) + row * call_.hidden_size * SizeOf(call_.dtype);
       const float* x = Floats(call_.dtype, hidden, scratch);
       start = Dot(x, start_weights_, call_.hidden_size) + bias_[0];
@@ -85,7 +76,7 @@ class SpanLogits {
 
 size_t CpuSpanLogitsWorkspaceBytes(int hidden_size, int num_threads) {
   // Both rows of weights, then a vector for each worker.
-  return (2 + static_cast<size_t>(num_threads)) * cpu::Stride(hidden_size) * sizeof(float);
+  return (2 + static_cast<size_t>(num_threads)) * cpu::VectorStride(hidden_size) * sizeof(float);
 }
 
 Status RunCpuSpanLogits(const SpanLogitsCall& call) { return cpu::SpanLogits(call).Run(); }
