@@ -57,6 +57,15 @@ def test_wrong_arguments(model: BertEncoder) -> None:
     frozen = tf_fastbert.freeze(model.encode)
     with pytest.raises(TypeError, match="expected the arguments hidden_states, sequence_length; got 1 and mask"):
         frozen(tf.zeros([1, 1, 64]), mask=[1])
+    with pytest.raises(TypeError, match="expected the arguments hidden_states, sequence_length; got 1"):
+        frozen(tf.zeros([1, 1, 64]))
+    hidden, lengths = tf.zeros([1, 1, 64]), tf.constant([1])
+    for wrong in ((hidden, tf.constant([1.0])), (tf.zeros([1, 1, 64], tf.float64), lengths), (tf.zeros([1, 64]), lengths)):
+        with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
+            frozen(*wrong)
+    assert frozen(hidden.numpy(), [1]).shape == (1, 1, 64)
+    in_a_function = tf.function(lambda hidden, lengths: frozen(hidden, lengths) + 1)
+    np.testing.assert_array_equal(in_a_function(hidden, lengths), frozen(hidden, lengths) + 1)
 
 
 @pytest.mark.parametrize("floatx", ["float32", "bfloat16"])
