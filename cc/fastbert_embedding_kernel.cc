@@ -2,10 +2,10 @@
 #include <limits>
 #include <string>
 
+#include "cc/cpu_layer.h"
 #include "cc/embedding.h"
 #include "cc/stream.h"
 #include "cc/tensor_buffers.h"
-#include "cc/thread_pool.h"
 #include "cc/valid_tokens.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -71,14 +71,7 @@ class EmbeddingKernel : public tensorflow::OpKernel {
       return ToAbsl(RunCudaEmbedding(call));
     }
 #endif
-    const auto* workers = ctx->device()->tensorflow_cpu_worker_threads();
-    const ParallelFor parallel_for = MakeParallelFor(workers);
-    call.parallel_for = &parallel_for;
-    call.num_threads = NumThreads(workers);
-    Tensor workspace;
-    const size_t bytes = CpuEmbeddingWorkspaceBytes(call.hidden_size, call.num_threads);
-    TF_RETURN_IF_ERROR(AllocateAligned(ctx, bytes, "workspace", &workspace, &call.workspace));
-    return ToAbsl(RunCpuEmbedding(call));
+    return RunOnCpu(ctx, CpuEmbeddingWorkspaceBytes, RunCpuEmbedding, call);
   }
 
   static absl::Status ReadShapes(OpKernelContext* ctx, EmbeddingCall* call) {

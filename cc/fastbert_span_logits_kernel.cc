@@ -2,10 +2,10 @@
 #include <limits>
 #include <string>
 
+#include "cc/cpu_layer.h"
 #include "cc/span_logits.h"
 #include "cc/stream.h"
 #include "cc/tensor_buffers.h"
-#include "cc/thread_pool.h"
 #include "cc/valid_tokens.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
@@ -77,14 +77,7 @@ class SpanLogitsKernel : public tensorflow::OpKernel {
       return ToAbsl(RunCudaSpanLogits(call));
     }
 #endif
-    const auto* workers = ctx->device()->tensorflow_cpu_worker_threads();
-    const ParallelFor parallel_for = MakeParallelFor(workers);
-    call.parallel_for = &parallel_for;
-    call.num_threads = NumThreads(workers);
-    Tensor workspace;
-    const size_t bytes = CpuSpanLogitsWorkspaceBytes(call.hidden_size, call.num_threads);
-    TF_RETURN_IF_ERROR(AllocateAligned(ctx, bytes, "workspace", &workspace, &call.workspace));
-    return ToAbsl(RunCpuSpanLogits(call));
+    return RunOnCpu(ctx, CpuSpanLogitsWorkspaceBytes, RunCpuSpanLogits, call);
   }
 
   const bool on_gpu_;
