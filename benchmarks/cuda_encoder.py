@@ -46,9 +46,20 @@ __all__ = [
     "load_tuned_table",
     "random_layers",
     "reference",
+    "run_layer",
 ]
 
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+
+
+def run_layer(function: str, call: ctypes.Structure) -> None:
+    """Queues a layer around the encoder, a function of the C ABI with a structure and a stream, on the current stream.
+
+    Raises FastBertError.
+    """
+    run = getattr(library(), function)
+    run.restype, run.argtypes = ctypes.c_int32, [ctypes.c_void_p, ctypes.c_void_p]
+    check(run(ctypes.addressof(call), torch.cuda.current_stream().cuda_stream))
 
 
 @dataclasses.dataclass(frozen=True)

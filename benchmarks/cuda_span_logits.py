@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.cuda_encoder import DTYPES, FastBertError, library
-from tf_fastbert.cuda.abi import STATUS_NAMES
+from benchmarks.cuda_encoder import DTYPES, run_layer
 
 
 class _Call(ctypes.Structure):
@@ -47,8 +46,4 @@ def span_logits(
         None if c_lengths is None else ctypes.addressof(c_lengths),
         None if mask is None else mask.data_ptr(),
     )
-    function = library().fastbert_cuda_span_logits
-    function.restype, function.argtypes = ctypes.c_int32, [ctypes.POINTER(_Call), ctypes.c_void_p]
-    status = function(ctypes.byref(call), torch.cuda.current_stream().cuda_stream)
-    if status != 0:
-        raise FastBertError(STATUS_NAMES[status], library().fastbert_cuda_last_error().decode())
+    run_layer("fastbert_cuda_span_logits", call)

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cc/encoder.h"
+#include "cc/layer_call.h"
 
 namespace tf_fastbert {
 
@@ -15,7 +15,7 @@ namespace tf_fastbert {
 //
 // A token type outside of its table counts as a row of zeros, which Google's graph makes of it (a one-hot row without a one). So
 // does an input id outside of its table on a GPU, as with tf.gather there; on a CPU it is an error, also as with tf.gather.
-struct EmbeddingCall {
+struct EmbeddingCall : LayerCall {
   const int32_t* input_ids = nullptr;           // in host memory, [batch, seq_len]
   const int32_t* token_type_ids = nullptr;      // in host memory, [batch, seq_len]
   const void* word_embeddings = nullptr;        // [vocab_size, H]
@@ -24,22 +24,9 @@ struct EmbeddingCall {
   const void* gamma = nullptr;                  // [H]
   const void* beta = nullptr;                   // [H]
   void* output = nullptr;                       // [batch, seq_len, H]
-  int batch = 0;
-  int seq_len = 0;
-  int hidden_size = 0;
   int vocab_size = 0;
   int num_token_types = 0;
   float epsilon = 1e-12f;
-  DataType dtype = DataType::kFloat32;
-
-  // In host memory, as in EncoderCall; both null: there is no padding.
-  const int32_t* sequence_length = nullptr;  // [batch]
-  const int32_t* mask = nullptr;             // [batch, seq_len]
-
-  void* stream = nullptr;                     // cudaStream_t; unused on the CPU
-  void* workspace = nullptr;                  // CPU only: CpuEmbeddingWorkspaceBytes, 256-byte aligned
-  const ParallelFor* parallel_for = nullptr;  // CPU only
-  int num_threads = 1;                        // CPU only
 };
 
 size_t CpuEmbeddingWorkspaceBytes(int hidden_size, int num_threads);

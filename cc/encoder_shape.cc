@@ -4,8 +4,8 @@
 #include <string>
 
 #include "cc/amax_list.h"
-#include "cc/lengths_shape.h"
 #include "cc/quantization_attr.h"
+#include "cc/shape_checks.h"
 #include "cc/weight_fields.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/platform/errors.h"

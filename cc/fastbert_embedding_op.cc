@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string>
 
-#include "cc/lengths_shape.h"
+#include "cc/shape_checks.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -15,8 +15,7 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
 absl::Status Wrong(InferenceContext* c, const char* input, ShapeHandle shape, const std::string& expected) {
-  return absl::InvalidArgumentError("FastBertEmbedding: " + std::string(input) + " has shape " + c->DebugString(shape) +
-                                    ", expected " + expected);
+  return WrongShape(c, "FastBertEmbedding", input, shape, expected);
 }
 
 absl::Status InferShape(InferenceContext* c) {

@@ -1,7 +1,7 @@
 // The FastBertSpanLogits op: its interface, its shape function, its documentation.
 #include <string>
 
-#include "cc/lengths_shape.h"
+#include "cc/shape_checks.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
 
@@ -13,8 +13,7 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
 absl::Status Wrong(InferenceContext* c, const char* input, ShapeHandle shape, const std::string& expected) {
-  return absl::InvalidArgumentError("FastBertSpanLogits: " + std::string(input) + " has shape " + c->DebugString(shape) +
-                                    ", expected " + expected);
+  return WrongShape(c, "FastBertSpanLogits", input, shape, expected);
 }
 
 absl::Status InferShape(InferenceContext* c) {

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <string>
 
+#include "cuda/dimensions.h"
 #include "cuda/layer_norm.h"
 #include "cuda/padded_rows.h"
 #include "cuda/row_sum.cuh"
@@ -164,16 +165,6 @@ Status LaunchForType(const EmbeddingArgs<kRows>& args, cudaStream_t stream) {
   return LaunchStatus("EmbeddingKernel");
 }
 
-bool VectorsFit(const FastBertEmbeddingCall& call) {
-  const int64_t row_bytes = int64_t{call.hidden_size} * (call.dtype == FASTBERT_FLOAT32 ? 4 : 2);
-  uintptr_t bits = static_cast<uintptr_t>(row_bytes);
-  for (const void* pointer : {call.word_embeddings, call.position_embeddings, call.token_type_embeddings, call.gamma, call.beta,
-                              static_cast<const void*>(call.output)}) {
-    bits |= reinterpret_cast<uintptr_t>(pointer);
-  }
-  return bits % 16 == 0;
-}
-
 // The codes of the rows [first_row, first_row + num_rows).
 template <int kRows>
 void FillCodes(const FastBertEmbeddingCall& call, EmbeddingArgs<kRows>* args) {
@@ -187,7 +178,9 @@ template <int kRows>
 Status Launches(const FastBertEmbeddingCall& call, cudaStream_t stream) {
   EmbeddingArgs<kRows> args;
   args.call = call;
-  args.vectors = VectorsFit(call);
+  args.vectors = VectorsFit({call.word_embeddings, call.position_embeddings, call.token_type_embeddings, call.gamma, call.beta,
+                             call.output},
+                            {call.hidden_size * SizeOf(call.dtype)});
   const int64_t rows = int64_t{call.batch} * call.seq_len;
   for (int64_t first = 0; first < rows; first += kRows) {
     args.first_row = static_cast<int32_t>(first);
@@ -199,17 +192,12 @@ Status Launches(const FastBertEmbeddingCall& call, cudaStream_t stream) {
 }
 
 Status Check(const FastBertEmbeddingCall& call) {
-  if (call.batch < 0 || call.seq_len < 0 || int64_t{call.batch} * call.seq_len > INT32_MAX) {
-    return Status::InvalidArgument("embedding: batch * seq_len = " + std::to_string(call.batch) + " * " +
-                                   std::to_string(call.seq_len) + " is out of range");
-  }
+  FASTBERT_RETURN_IF_ERROR(CheckRows("embedding", call.batch, call.seq_len));
   if (call.hidden_size < 1 || call.hidden_size > kMaxHiddenSize) {
     return Status::Unimplemented("embedding: hidden_size = " + std::to_string(call.hidden_size) + ", but it must be 1 to " +
                                  std::to_string(kMaxHiddenSize));
   }
-  if (call.dtype < FASTBERT_FLOAT32 || call.dtype > FASTBERT_BFLOAT16) {
-    return Status::InvalidArgument("embedding: dtype = " + std::to_string(call.dtype) + " is none");
-  }
+  FASTBERT_RETURN_IF_ERROR(CheckDataType("embedding", "dtype", call.dtype));
   if (call.vocab_size < 0 || call.num_token_types < 0 ||
       (int64_t{call.vocab_size} + 1) * (int64_t{call.num_token_types} + 1) > kPadding) {
     return Status::Unimplemented("embedding: tables of " + std::to_string(call.vocab_size) + " words and " +

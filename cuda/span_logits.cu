@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "cuda/dimensions.h"
 #include "cuda/padded_rows.h"
 #include "cuda/row_sum.cuh"
 #include "cuda/span_logits.h"
@@ -101,31 +102,14 @@ Status LaunchForType(const SpanLogitsArgs& args, cudaStream_t stream) {
   return LaunchStatus("SpanLogitsKernel");
 }
 
-int64_t SizeOf(int dtype) { return dtype == FASTBERT_FLOAT32 ? 4 : 2; }
-
-// The second row of weights starts behind the first.
-bool VectorsFit(const FastBertSpanLogitsCall& call) {
-  const uintptr_t bits = reinterpret_cast<uintptr_t>(call.hidden_states) | reinterpret_cast<uintptr_t>(call.weights) |
-                         call.hidden_size * SizeOf(call.dtype) | call.hidden_size * SizeOf(call.weights_dtype);
-  return bits % 16 == 0;
-}
-
-bool IsDataType(int dtype) { return dtype >= FASTBERT_FLOAT32 && dtype <= FASTBERT_BFLOAT16; }
-
 Status Check(const FastBertSpanLogitsCall& call) {
-  if (call.batch < 0 || call.seq_len < 0 || int64_t{call.batch} * call.seq_len > INT32_MAX) {
-    return Status::InvalidArgument("span logits: batch * seq_len = " + std::to_string(call.batch) + " * " +
-                                   std::to_string(call.seq_len) + " is out of range");
-  }
+  FASTBERT_RETURN_IF_ERROR(CheckRows("span logits", call.batch, call.seq_len));
   if (call.hidden_size < 1) {
     return Status::InvalidArgument("span logits: hidden_size = " + std::to_string(call.hidden_size) +
                                    ", but it must be 1 or more");
   }
-  if (!IsDataType(call.dtype) || !IsDataType(call.weights_dtype)) {
-    return Status::InvalidArgument("span logits: dtype = " + std::to_string(call.dtype) +
-                                   " or weights_dtype = " + std::to_string(call.weights_dtype) + " is none");
-  }
-  return Status::Ok();
+  FASTBERT_RETURN_IF_ERROR(CheckDataType("span logits", "dtype", call.dtype));
+  return CheckDataType("span logits", "weights_dtype", call.weights_dtype);
 }
 
 }  // namespace
@@ -134,7 +118,9 @@ Status SpanLogits(const FastBertSpanLogitsCall& call, cudaStream_t stream) {
   FASTBERT_RETURN_IF_ERROR(Check(call));
   SpanLogitsArgs args;
   args.call = call;
-  args.vectors = VectorsFit(call);
+  // The second row of weights starts behind the first.
+  args.vectors = VectorsFit({call.hidden_states, call.weights},
+                            {call.hidden_size * SizeOf(call.dtype), call.hidden_size * SizeOf(call.weights_dtype)});
   const int64_t rows = int64_t{call.batch} * call.seq_len;
   for (int64_t first = 0; first < rows; first += kRowsPerLaunch) {
     args.first_row = static_cast<int32_t>(first);

@@ -68,15 +68,12 @@ def freeze(function: Any) -> Callable[..., Any]:
     concrete = run.get_concrete_function()
 
     def call(*arguments: Any, **named: Any) -> Any:
-        if named:
-            missing = [name for name in argument_names[len(arguments) :] if name not in named]
-            if missing or len(named) + len(arguments) != len(argument_names):
-                expected = ", ".join(argument_names)
-                raise TypeError(f"expected the arguments {expected}; got {len(arguments)} and {', '.join(named)}")
-            arguments += tuple(named[name] for name in argument_names[len(arguments) :])
-        if len(arguments) != len(specs):
-            raise TypeError(f"expected the arguments {', '.join(argument_names)}; got {len(arguments)}")
-        return concrete(*[_as_tensor(value, spec) for value, spec in zip(arguments, specs)])
+        by_name = argument_names[len(arguments) :]
+        if len(arguments) > len(argument_names) or named.keys() != set(by_name):
+            got = f"{len(arguments)} and {', '.join(named)}" if named else str(len(arguments))
+            raise TypeError(f"expected the arguments {', '.join(argument_names)}; got {got}")
+        values = [*arguments, *(named[name] for name in by_name)]
+        return concrete(*[_as_tensor(value, spec) for value, spec in zip(values, specs)])
 
     return call
 

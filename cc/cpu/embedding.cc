@@ -4,47 +4,28 @@
 // float32), normalized there, and written once in the output's type.
 #include "cc/embedding.h"
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
-#include "cc/cpu/kernels.h"
-#include "cc/cpu/padded_rows.h"
-#include "cc/cpu/parallel.h"
+#include "cc/cpu/layer_rows.h"
 
 namespace tf_fastbert {
 namespace cpu {
 namespace {
 
-class Embedding {
+class Embedding : public LayerRows {
  public:
   explicit Embedding(const EmbeddingCall& call)
-      : call_(call), kernels_(BestKernels()), row_bytes_(call.hidden_size * SizeOf(call.dtype)) {
-    gamma_ = Parameter(call.gamma, 0);
-    beta_ = Parameter(call.beta, 1);
+      : LayerRows(call), call_(call), row_bytes_(call.hidden_size * SizeOf(call.dtype)) {
+    gamma_ = Floats(call.dtype, call.gamma, 0);
+    beta_ = Floats(call.dtype, call.beta, 1);
   }
 
   Status Run() {
-    const int64_t rows = static_cast<int64_t>(call_.batch) * call_.seq_len;
-    const auto task = [&](int64_t worker, int64_t i) {
-      for (int64_t row = i * kRowsPerTask; row < std::min(rows, (i + 1) * kRowsPerTask); ++row) {
-        Status status = EmbedRow(row, Vector(2 + 2 * worker), Vector(3 + 2 * worker));
-        if (!status.ok()) return status;
-      }
-      return Status::Ok();
-    };
-    return RunTasks(call_.parallel_for, call_.num_threads, (rows + kRowsPerTask - 1) / kRowsPerTask, task);
+    return RunRows([&](int64_t worker, int64_t row) { return EmbedRow(row, Vector(2 + 2 * worker), Vector(3 + 2 * worker)); });
   }
 
  private:
-  float* Vector(int64_t index) const { return static_cast<float*>(call_.workspace) + index * VectorStride(call_.hidden_size); }
-
-  const float* Parameter(const void* values, int index) const {
-    if (call_.dtype == DataType::kFloat32) return static_cast<const float*>(values);
-    kernels_.to_float(call_.dtype, values, Vector(index), call_.hidden_size);
-    return Vector(index);
-  }
-
   void Add(const void* table, int64_t index, float* scratch, float* sum) const {
     const char* from = static_cast<const char*>(table) + index * row_bytes_;
     kernels_.to_float(call_.dtype, from, scratch, call_.hidden_size);
@@ -54,7 +35,7 @@ class Embedding {
   // The sum in Google's order: word, token type, position.
   Status EmbedRow(int64_t row, float* sum, float* scratch) const {
     char* output = static_cast<char*>(call_.output) + row * row_bytes_;
-    if (!IsValidRow(row, call_.seq_len, call_.sequence_length, call_.mask)) {
+    if (!IsValid(row)) {
       std::memset(output, 0, row_bytes_);
       return Status::Ok();
     }
@@ -76,7 +57,6 @@ class Embedding {
   }
 
   const EmbeddingCall& call_;
-  const Kernels& kernels_;
   const int64_t row_bytes_;
   const float* gamma_;
   const float* beta_;
@@ -87,7 +67,7 @@ class Embedding {
 
 size_t CpuEmbeddingWorkspaceBytes(int hidden_size, int num_threads) {
   // gamma and beta, then two vectors for each worker.
-  return (2 + 2 * static_cast<size_t>(num_threads)) * cpu::VectorStride(hidden_size) * sizeof(float);
+  return cpu::LayerRows::WorkspaceBytes(hidden_size, 2 + 2 * static_cast<size_t>(num_threads));
 }
 
 Status RunCpuEmbedding(const EmbeddingCall& call) { return cpu::Embedding(call).Run(); }

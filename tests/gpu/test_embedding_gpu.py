@@ -11,6 +11,7 @@ if not torch.cuda.is_available():
 from benchmarks import cuda_encoder  # noqa: E402
 from benchmarks.cuda_embedding import embed  # noqa: E402
 from benchmarks.cuda_encoder import FastBertError  # noqa: E402
+from tests.gpu.padded_batches import make_padding  # noqa: E402
 
 if not cuda_encoder.library_path().exists():
     pytest.skip(f"{cuda_encoder.library_path()} is not built", allow_module_level=True)
@@ -36,19 +37,12 @@ def check(batch: int, seq_len: int, hidden: int, dtype: torch.dtype, padding: st
 
     weights = [normal(VOCABULARY, hidden), normal(seq_len + 2, hidden), normal(2, hidden), normal(hidden), normal(hidden)]
     input_ids, token_type_ids = ids(VOCABULARY), ids(2)
-    lengths = torch.randint(0, seq_len + 1, (batch,), generator=torch.Generator().manual_seed(1)).tolist()
-    valid = torch.arange(seq_len)[None, :] < torch.tensor(lengths)[:, None]
-    mask = None
-    if padding == "none":
-        valid[:] = True
-    if padding == "holes":
-        valid &= torch.rand(batch, seq_len, generator=torch.Generator().manual_seed(2)) < 0.7
-        mask = 3 * valid.to(torch.int32)
+    arguments, valid = make_padding(batch, seq_len, padding)
     size = batch * seq_len * hidden
     memory = torch.full((shift + size + 64,), float("nan"), device="cuda", dtype=dtype)
     output = memory[shift : shift + size].view(batch, seq_len, hidden)
     given = [input_ids.clone(), token_type_ids.clone()]
-    embed(*given, *weights, output, lengths=lengths if padding == "lengths" else None, mask=mask)
+    embed(*given, *weights, output, **arguments)
     for host in given:  # it was to be read by now
         host.fill_(VOCABULARY)
 

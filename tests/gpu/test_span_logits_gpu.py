@@ -11,6 +11,7 @@ if not torch.cuda.is_available():
 from benchmarks import cuda_encoder  # noqa: E402
 from benchmarks.cuda_encoder import FastBertError  # noqa: E402
 from benchmarks.cuda_span_logits import span_logits  # noqa: E402
+from tests.gpu.padded_batches import make_padding  # noqa: E402
 
 if not cuda_encoder.library_path().exists():
     pytest.skip(f"{cuda_encoder.library_path()} is not built", allow_module_level=True)
@@ -31,20 +32,13 @@ def check(
         return torch.randn(torch.Size(shape).numel() + shift, generator=generator, device="cuda").to(dtype)[shift:].view(shape)
 
     x, weights, bias = normal(dtype, batch, seq_len, hidden), normal(weights_dtype, 2, hidden), normal(weights_dtype, 2)
-    lengths = torch.randint(0, seq_len + 1, (batch,), generator=torch.Generator().manual_seed(1)).tolist()
-    valid = torch.arange(seq_len)[None, :] < torch.tensor(lengths)[:, None]
-    mask = None
-    if kind == "none":
-        valid[:] = True
-    if kind == "holes":
-        valid &= torch.rand(batch, seq_len, generator=torch.Generator().manual_seed(2)) < 0.7
-        mask = 3 * valid.to(torch.int32)
+    arguments, valid = make_padding(batch, seq_len, kind)
     valid = valid.cuda()
     size = batch * seq_len
     memory = torch.full((2, size + 64), float("nan"), device="cuda")
     outputs = [row[:size].view(batch, seq_len) for row in memory]
     x[~valid] = float("nan")
-    span_logits(x, weights, bias, *outputs, padding=PADDING, lengths=lengths if kind == "lengths" else None, mask=mask)
+    span_logits(x, weights, bias, *outputs, padding=PADDING, **arguments)
     assert torch.all(torch.isnan(memory[:, size:])), "written out of bounds"
     exact = x.double().nan_to_num() @ weights.double().T + bias.double()
     limit = 2e-6 * (1 + x.double().nan_to_num().abs() @ weights.double().abs().T)

@@ -12,9 +12,18 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from tf_fastbert import ops
+from tf_fastbert import op_inputs, ops
 
-_FLOATS = (tf.float32, tf.float16, tf.bfloat16)
+_FLOATS = op_inputs.DTYPES
+# From its end: unstack(transpose(reshape(reshape(hidden) x weights' + bias))).
+_CHAIN: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Unpack", {"axis": 0, "num": 2}),
+    ("Transpose", {}),
+    ("Reshape", {}),
+    ("BiasAdd", {"data_format": b"NHWC"}),
+    ("MatMul", {"transpose_a": False, "transpose_b": True}),
+    ("Reshape", {}),
+)
 
 
 class _Head(NamedTuple):
@@ -32,15 +41,16 @@ def logits(start_logits: Any, end_logits: Any, mask: Any, padding: float) -> tup
 
 
 def _find(start_logits: Any, end_logits: Any) -> _Head | None:
-    """What the logits are made of, from their end: unstack(transpose(reshape(reshape(hidden) x weights' + bias)))."""
-    unstack = _made_by("Unpack", start_logits, axis=0, num=2)
-    transpose = _made_by("Transpose", _input(unstack))
-    by_token = _made_by("Reshape", _input(transpose))
-    bias_add = _made_by("BiasAdd", _input(by_token), data_format=b"NHWC")
-    matmul = _made_by("MatMul", _input(bias_add), transpose_a=False, transpose_b=True)
-    flat = _made_by("Reshape", _input(matmul))
-    if unstack is None or transpose is None or by_token is None or bias_add is None or matmul is None or flat is None:
-        return None
+    """What the logits are made of; None if it is not what _CHAIN says."""
+    operations = []
+    tensor = start_logits
+    for kind, attributes in _CHAIN:
+        operation = _made_by(kind, tensor, attributes)
+        if operation is None:
+            return None
+        operations.append(operation)
+        tensor = operation.inputs[0]
+    unstack, transpose, by_token, bias_add, matmul, flat = operations
     head = _Head(*map(_before_cast, (flat.inputs[0], matmul.inputs[1], bias_add.inputs[1])))
     hidden_size = head.hidden_states.shape[2:].as_list() if head.hidden_states.shape.rank == 3 else []
     fits = (
@@ -57,16 +67,12 @@ def _find(start_logits: Any, end_logits: Any) -> _Head | None:
     return head if fits else None
 
 
-def _made_by(kind: str, tensor: Any, **attributes: Any) -> Any | None:
+def _made_by(kind: str, tensor: Any, attributes: dict[str, Any]) -> Any | None:
     """The operation behind a tensor, if it is of that kind and has these attributes."""
     operation = tensor.op if isinstance(tensor, tf.Tensor) else None
     if operation is None or operation.type != kind or any(operation.get_attr(n) != v for n, v in attributes.items()):
         return None
     return operation
-
-
-def _input(operation: Any | None) -> Any | None:
-    return None if operation is None else operation.inputs[0]
 
 
 def _is_constant(tensor: Any, value: list[int]) -> bool:

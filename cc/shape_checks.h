@@ -1,10 +1,19 @@
-// What the shape of an op's sequence_length says, for shape functions.
-#ifndef TF_FASTBERT_CC_LENGTHS_SHAPE_H_
-#define TF_FASTBERT_CC_LENGTHS_SHAPE_H_
+// What shape functions share.
+#ifndef TF_FASTBERT_CC_SHAPE_CHECKS_H_
+#define TF_FASTBERT_CC_SHAPE_CHECKS_H_
 
+#include <string>
+
+#include "absl/status/status.h"
 #include "tensorflow/core/framework/shape_inference.h"
 
 namespace tf_fastbert {
+
+inline absl::Status WrongShape(tensorflow::shape_inference::InferenceContext* c, const char* op, const char* input,
+                               tensorflow::shape_inference::ShapeHandle shape, const std::string& expected) {
+  return absl::InvalidArgumentError(std::string(op) + ": " + input + " has shape " + c->DebugString(shape) + ", expected " +
+                                    expected);
+}
 
 // Merges lengths [batch], or a mask [batch, seq_len], into the first dimensions of *shape, [batch, seq_len, ...]. False: they do
 // not fit.
@@ -22,4 +31,4 @@ inline bool MergeLengths(tensorflow::shape_inference::InferenceContext* c, tenso
 
 }  // namespace tf_fastbert
 
-#endif  // TF_FASTBERT_CC_LENGTHS_SHAPE_H_
+#endif  // TF_FASTBERT_CC_SHAPE_CHECKS_H_
