@@ -27,9 +27,11 @@ def script(tf: Any, modeling: types.ModuleType, change: Callable[[Any], Any] = l
         batch_size, seq_length, hidden_size = modeling.get_shape_list(hidden, expected_rank=3)
         weights = tf.get_variable("cls/squad/output_weights", [changes.get("rows", 2), hidden_size])
         bias = tf.get_variable("cls/squad/output_bias", [changes.get("rows", 2)])
+        rows = changes.get("rows", 2)
         logits = tf.matmul(tf.reshape(hidden, [batch_size * seq_length, hidden_size]), weights, transpose_b=True)
-        logits = tf.reshape(tf.nn.bias_add(logits, bias), [batch_size, seq_length, changes.get("rows", 2)])
-        unstacked = tf.unstack(tf.transpose(logits, [2, 0, 1]), axis=0)
+        by_token = changes.get("shape", lambda dims: dims)([batch_size, seq_length, rows])
+        logits = tf.reshape(tf.nn.bias_add(logits, bias), by_token)
+        unstacked = tf.unstack(tf.transpose(logits, [2, 0, 1]), num=rows, axis=0)
         return (unstacked[1], unstacked[0]) if changes.get("swapped") else (unstacked[0], unstacked[1])
 
     module = types.ModuleType("my_run_squad")
@@ -65,12 +67,13 @@ def test_googles_head_is_one_op(tf1: Any, modeling: Any, floatx: str, mask: np.n
         np.testing.assert_allclose(logits[mask != 0], wanted[mask != 0], atol=LIMITS[floatx] * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("kind", ["a layer more", "swapped", "three rows"])
+@pytest.mark.parametrize("kind", ["a layer more", "swapped", "three rows", "a shape that is not known"])
 def test_other_heads_stay(tf1: Any, modeling: Any, kind: str) -> None:
     changes: dict[str, dict[str, Any]] = {
         "a layer more": {"change": tf1.tanh},
         "swapped": {"swapped": True},
         "three rows": {"rows": 3},
+        "a shape that is not known": {"shape": lambda dims: tf1.placeholder_with_default(tf1.stack(dims), None)},
     }
     module = script(tf1, modeling, **changes[kind])
     want, _, values = run(tf1, modeling, module)

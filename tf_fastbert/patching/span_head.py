@@ -52,17 +52,18 @@ def _find(start_logits: Any, end_logits: Any) -> _Head | None:
         tensor = operation.inputs[0]
     unstack, transpose, by_token, bias_add, matmul, flat = operations
     head = _Head(*map(_before_cast, (flat.inputs[0], matmul.inputs[1], bias_add.inputs[1])))
-    hidden_size = head.hidden_states.shape[2:].as_list() if head.hidden_states.shape.rank == 3 else []
+    hidden_size = _dims(head.hidden_states)[2:]
     fits = (
         list(unstack.outputs) == [start_logits, end_logits]
         and _is_constant(transpose.inputs[1], [2, 0, 1])
         and head.hidden_states.dtype in _FLOATS
         and head.weights.dtype.base_dtype in _FLOATS
         and head.bias.dtype.base_dtype == head.weights.dtype.base_dtype
-        and head.weights.shape.as_list() == [2, *hidden_size]
-        and head.bias.shape.as_list() == [2]
-        and flat.outputs[0].shape.as_list()[1:] == hidden_size
-        and by_token.outputs[0].shape.as_list()[2:] == [2]
+        and head.hidden_states.shape.rank == 3
+        and _dims(head.weights) == [2, *hidden_size]
+        and _dims(head.bias) == [2]
+        and _dims(flat.outputs[0])[1:] == hidden_size
+        and _dims(by_token.outputs[0])[2:] == [2]
     )
     return head if fits else None
 
@@ -73,6 +74,11 @@ def _made_by(kind: str, tensor: Any, attributes: dict[str, Any]) -> Any | None:
     if operation is None or operation.type != kind or any(operation.get_attr(n) != v for n, v in attributes.items()):
         return None
     return operation
+
+
+def _dims(tensor: Any) -> list[int | None]:
+    """None for a dimension that is not known, nothing if not even their number is."""
+    return tensor.shape.as_list() if tensor.shape.rank is not None else []
 
 
 def _is_constant(tensor: Any, value: list[int]) -> bool:
